@@ -1,0 +1,59 @@
+# make run    set up what is missing, build, and serve on http://localhost:8008
+# make test   set up what is missing, and run the tests
+# The rest is for those who work on Hearth; docs/architecture.md is where to start.
+
+GO          ?= go
+BIN         := bin/hearth
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+FUZZTIME    ?= 60s
+COMPLEMENT  ?= ../ref/complement
+
+.PHONY: run test check build setup generate bench fuzz test-postgres complement image clean
+
+run: build
+	@$(BIN) init --if-missing
+	@exec $(BIN) serve
+
+build: setup
+	$(GO) build -o $(BIN) ./cmd/hearth
+
+test: setup
+	$(GO) test ./...
+
+# The compiler and libvips. The script says what it installs, and what to do where it cannot.
+setup:
+	@GO="$(GO)" build/setup.sh
+
+# Everything that must hold before a commit.
+check: setup
+	@files="$$(gofmt -l $$(find . -name '*.go' -not -path './.git/*'))"; \
+		if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	build/fresh.sh
+	$(GO) test -race ./...
+
+# Rewrite the files that are made from others.
+generate:
+	$(GO) generate ./...
+
+bench: setup
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Each fuzz target for FUZZTIME; the go command fuzzes one at a time. (Plain tests run the seeds of all targets.)
+fuzz: setup
+	@GO="$(GO)" build/fuzz.sh $(FUZZTIME)
+
+# The storage tests, and what is built on them, on a PostgreSQL cluster of their own.
+test-postgres: setup
+	build/test-postgres.sh
+
+# The conformance suite, without Docker. COMPLEMENT is a checkout of it; RUN selects tests, PKGS packages.
+complement: build
+	COMPLEMENT="$(COMPLEMENT)" build/complement/run $(RUN)
+
+image:
+	docker build -f build/Dockerfile -t hearth .
+
+clean:
+	rm -rf bin

@@ -1,0 +1,66 @@
+package clientapi
+
+import (
+	"context"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/web"
+)
+
+func (a *API) accountRoutes() []web.Route {
+	const confirmed = web.Optional | web.WhileSuspended
+	return []web.Route{
+		{"GET", "/_matrix/client/v3/account/whoami", web.Guest, web.RateNone, a.whoami},
+		{"GET", "/_matrix/client/v3/account/3pid", web.User, web.RateNone, a.threepids},
+		{"POST", "/_matrix/client/v3/account/password", confirmed, web.RateLogin, a.changePassword},
+		{"POST", "/_matrix/client/v3/account/deactivate", confirmed, web.RateLogin, a.deactivate},
+	}
+}
+
+// Spec: client-server-api#get_matrixclientv3accountwhoami
+func (a *API) whoami(_ context.Context, r *web.Request) (any, error) {
+	return struct {
+		UserID   id.UserID   `json:"user_id"`
+		DeviceID id.DeviceID `json:"device_id,omitempty"`
+		IsGuest  bool        `json:"is_guest"`
+	}{r.Caller.User, r.Caller.Device, r.Caller.Guest}, nil
+}
+
+// Spec: client-server-api#get_matrixclientv3account3pid
+func (a *API) threepids(ctx context.Context, r *web.Request) (any, error) {
+	type threepid struct {
+		Medium      string `json:"medium"`
+		Address     string `json:"address"`
+		ValidatedAt int64  `json:"validated_at"`
+		AddedAt     int64  `json:"added_at"`
+	}
+	rows, err := a.accounts.Threepids(ctx, r.Caller.User)
+	out := make([]threepid, len(rows))
+	for i, row := range rows {
+		out[i] = threepid{row.Medium, row.Address, row.ValidatedTS, row.AddedTS}
+	}
+	return struct {
+		Threepids []threepid `json:"threepids"`
+	}{out}, err
+}
+
+// Spec: client-server-api#post_matrixclientv3accountpassword
+func (a *API) changePassword(ctx context.Context, r *web.Request) (any, error) {
+	body, err := r.Object()
+	if err != nil {
+		return nil, err
+	}
+	return interactive(nil, a.accounts.ChangePassword(ctx, operation(r, body), r.Caller.Device))
+}
+
+// Spec: client-server-api#post_matrixclientv3accountdeactivate
+func (a *API) deactivate(ctx context.Context, r *web.Request) (any, error) {
+	body, err := optionalObject(r)
+	if err != nil {
+		return nil, err
+	}
+	// Nothing was ever bound to an identity server, so there is nothing that could fail to be unbound.
+	return interactive(struct {
+		Unbound string `json:"id_server_unbind_result"`
+	}{"success"}, a.accounts.DeactivateOwn(ctx, operation(r, body)))
+}

@@ -1,0 +1,47 @@
+package clientapi
+
+import (
+	"context"
+
+	"github.com/matrix-org/gomatrixserverlib"
+
+	"github.com/hearthd/hearth/internal/web"
+)
+
+func (a *API) capabilityRoutes() []web.Route {
+	return []web.Route{
+		{"GET", "/_matrix/client/v3/capabilities", web.User, web.RateNone, a.capabilities},
+	}
+}
+
+// Spec: client-server-api#capabilities-negotiation
+func (a *API) capabilities(_ context.Context, r *web.Request) (any, error) {
+	cfg := a.config.Get()
+	enabled := func(on bool) any {
+		return struct {
+			Enabled bool `json:"enabled"`
+		}{on}
+	}
+	type roomVersions struct {
+		Default   string                                   `json:"default"`
+		Available map[gomatrixserverlib.RoomVersion]string `json:"available"`
+	}
+	versions := roomVersions{cfg.Rooms.DefaultVersion, map[gomatrixserverlib.RoomVersion]string{}}
+	for version := range gomatrixserverlib.StableRoomVersions() {
+		versions.Available[version] = "stable"
+	}
+	out := map[string]any{
+		"m.change_password":          enabled(cfg.Passwords.Enabled),
+		"m.room_versions":            versions,
+		"m.set_displayname":          enabled(true),
+		"m.set_avatar_url":           enabled(true),
+		"m.profile_fields":           enabled(true),
+		"m.3pid_changes":             enabled(false),
+		"m.get_login_token":          enabled(true),
+		"m.forget_forced_upon_leave": enabled(false),
+	}
+	if r.Caller.Admin {
+		out["m.account_moderation"] = map[string]bool{"suspend": true, "lock": true}
+	}
+	return map[string]any{"capabilities": out}, nil
+}

@@ -1,0 +1,65 @@
+// Package clientapi is the Client-Server API: each file has the handlers of one module of the specification, which parse a request, call
+// a service and shape the answer. The package refuses to hold rules or SQL.
+package clientapi
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/hearthd/hearth/internal/account"
+	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/web"
+)
+
+// Deps are the services that the handlers call.
+type Deps struct {
+	Config   *config.Live
+	Accounts *account.Service
+}
+
+// API is the handlers of the Client-Server API.
+type API struct {
+	config   *config.Live
+	accounts *account.Service
+}
+
+// New makes the handlers.
+func New(d Deps) *API {
+	return &API{
+		config:   d.Config,
+		accounts: d.Accounts,
+	}
+}
+
+// Routes is the table of the whole API, with the paths of the releases before v1.1 beside those of today.
+func (a *API) Routes() []web.Route {
+	return withLegacy(slices.Concat(
+		a.accountDataRoutes(),
+		a.accountRoutes(),
+		a.adminRoutes(),
+		a.capabilityRoutes(),
+		a.deviceRoutes(),
+		a.filterRoutes(),
+		a.loginRoutes(),
+		a.openIDRoutes(),
+		a.profileRoutes(),
+		a.pushRuleRoutes(),
+		a.registerRoutes(),
+		a.tagRoutes(),
+		a.uiaRoutes(),
+		a.versionRoutes(),
+		a.voipRoutes(),
+	))
+}
+
+// withLegacy adds /_matrix/client/r0 for what is at /_matrix/client/v3. The two were never different but in name.
+func withLegacy(routes []web.Route) []web.Route {
+	out := slices.Clone(routes)
+	for _, r := range routes {
+		if rest, ok := strings.CutPrefix(r.Path, "/_matrix/client/v3/"); ok {
+			r.Path = "/_matrix/client/r0/" + rest
+			out = append(out, r)
+		}
+	}
+	return out
+}

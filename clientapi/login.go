@@ -1,0 +1,85 @@
+package clientapi
+
+import (
+	"context"
+
+	"github.com/hearthd/hearth/internal/account"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/web"
+)
+
+func (a *API) loginRoutes() []web.Route {
+	const leaving = web.Guest | web.WhileSuspended | web.WhileLocked
+	return []web.Route{
+		{"GET", "/_matrix/client/v3/login", web.None, web.RateNone, a.loginFlows},
+		{"POST", "/_matrix/client/v3/login", web.None, web.RateLogin, a.login},
+		{"POST", "/_matrix/client/v1/login/get_token", web.User, web.RateLogin, a.loginToken},
+		{"POST", "/_matrix/client/v3/refresh", web.None, web.RateLogin, a.refresh},
+		{"POST", "/_matrix/client/v3/logout", leaving, web.RateNone, a.logout},
+		{"POST", "/_matrix/client/v3/logout/all", leaving, web.RateNone, a.logoutAll},
+	}
+}
+
+// Spec: client-server-api#get_matrixclientv3login
+func (a *API) loginFlows(context.Context, *web.Request) (any, error) {
+	return struct {
+		Flows []account.LoginFlow `json:"flows"`
+	}{a.accounts.LoginFlows()}, nil
+}
+
+// Spec: client-server-api#post_matrixclientv3login
+func (a *API) login(ctx context.Context, r *web.Request) (any, error) {
+	body, err := r.Object()
+	if err != nil {
+		return nil, err
+	}
+	// Guessing from many addresses is limited by the account that is tried.
+	if name := a.accounts.LoginAccount(body); name != "" {
+		if err := r.Spend(web.RateLogin, name); err != nil {
+			return nil, err
+		}
+	}
+	return a.accounts.Login(ctx, body)
+}
+
+// Spec: client-server-api#post_matrixclientv1loginget_token
+func (a *API) loginToken(ctx context.Context, r *web.Request) (any, error) {
+	body, err := optionalObject(r)
+	if err != nil {
+		return nil, err
+	}
+	token, expires, err := a.accounts.NewLoginToken(ctx, operation(r, body))
+	return interactive(struct {
+		LoginToken  string `json:"login_token"`
+		ExpiresInMS int64  `json:"expires_in_ms"`
+	}{token, expires}, err)
+}
+
+// Spec: client-server-api#post_matrixclientv3refresh
+func (a *API) refresh(ctx context.Context, r *web.Request) (any, error) {
+	var body struct {
+		RefreshToken string `json:"refresh_token"`
+	}
+	if err := r.JSON(&body); err != nil {
+		return nil, err
+	}
+	if body.RefreshToken == "" {
+		return nil, merr.New(merr.MissingParam, "refresh_token is missing")
+	}
+	session, err := a.accounts.Refresh(ctx, body.RefreshToken)
+	return struct {
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
+		ExpiresInMS  int64  `json:"expires_in_ms"`
+	}{session.AccessToken, session.RefreshToken, session.ExpiresInMS}, err
+}
+
+// Spec: client-server-api#post_matrixclientv3logout
+func (a *API) logout(ctx context.Context, r *web.Request) (any, error) {
+	return nil, a.accounts.Logout(ctx, r.Caller.User, r.Caller.Device)
+}
+
+// Spec: client-server-api#post_matrixclientv3logoutall
+func (a *API) logoutAll(ctx context.Context, r *web.Request) (any, error) {
+	return nil, a.accounts.LogoutAll(ctx, r.Caller.User)
+}

@@ -1,0 +1,104 @@
+package account
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+)
+
+// maxDataType is the length of a type of account data in bytes, that of an event's type.
+const maxDataType = 255
+
+var errNoData = merr.New(merr.NotFound, "Account data not found.")
+
+// Data returns account data as clients see it; no room means the global data.
+func (s *Service) Data(ctx context.Context, user id.UserID, room id.RoomID, typ string) (json.RawMessage, error) {
+	var d storage.AccountData
+	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		d, err = tx.AccountData(user, room, typ)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, errNoData
+	}
+	if err == nil && room == "" && typ == storage.PushRulesType {
+		return s.pushRulesContent(user, d.Content)
+	}
+	return d.Content, err
+}
+
+// SetData stores account data for clients. content is an object. Types that the server manages are refused with the status 405.
+//
+// Spec: client-server-api#client-config
+func (s *Service) SetData(ctx context.Context, user id.UserID, room id.RoomID, typ string, content json.RawMessage) error {
+	switch {
+	case typ == storage.PushRulesType || typ == "m.fully_read":
+		return merr.Newf(merr.BadJSON, "Cannot set %s through this API.", typ).WithStatus(405)
+	case len(typ) > maxDataType:
+		return merr.Newf(merr.InvalidParam, "A type must not be longer than %d bytes", maxDataType)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, content); err != nil {
+		return merr.New(merr.NotJSON, "Content must be a JSON object.")
+	}
+	return s.store.Update(ctx, func(tx *storage.Tx) error {
+		return s.setData(tx, user, storage.AccountData{RoomID: room, Type: typ, Content: compact.Bytes()})
+	})
+}
+
+// setData stores account data at a fresh position of the stream.
+func (s *Service) setData(tx *storage.Tx, user id.UserID, d storage.AccountData) error {
+	pos, err := s.changed(tx, user)
+	if err != nil {
+		return err
+	}
+	d.Pos = pos
+	return tx.SetAccountData(user, d)
+}
+
+// AddFilter stores a filter that was found valid and returns its id. The same filter keeps its id.
+func (s *Service) AddFilter(ctx context.Context, user id.UserID, definition json.RawMessage) (string, error) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, definition); err != nil {
+		return "", merr.New(merr.NotJSON, "The filter is not JSON")
+	}
+	hash := storage.TokenHash(sha256.Sum256(compact.Bytes()))
+	var number int64
+	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		number, err = tx.FilterByHash(user, hash)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		err = s.store.Update(ctx, func(tx *storage.Tx) (err error) {
+			number, err = tx.PutFilter(user, hash, compact.Bytes())
+			return err
+		})
+	}
+	return strconv.FormatInt(number, 10), err
+}
+
+// Filter returns the definition of a filter, or M_NOT_FOUND.
+func (s *Service) Filter(ctx context.Context, user id.UserID, filter string) (json.RawMessage, error) {
+	number, err := strconv.ParseInt(filter, 10, 64)
+	if err != nil {
+		return nil, errNoFilter
+	}
+	var out json.RawMessage
+	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		out, err = tx.Filter(user, number)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		err = errNoFilter
+	}
+	return out, err
+}
+
+var errNoFilter = merr.New(merr.NotFound, "Unknown filter")

@@ -1,0 +1,150 @@
+package account
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/merr"
+)
+
+// maxPassword bounds passwords in bytes: nobody's is longer, and hashing reads all of it.
+const maxPassword = 1024
+
+const (
+	saltBytes = 16
+	hashBytes = 32
+)
+
+// argonParams are the cost of Argon2id.
+type argonParams struct {
+	memory  uint32 // KiB
+	time    uint32
+	threads uint8
+}
+
+// hasher makes and checks password hashes, a few at a time: each takes much memory and time.
+type hasher struct {
+	params argonParams
+	slots  chan struct{}
+	// decoy is checked where there is no hash, so that an answer takes as long for users that do not exist.
+	decoy string
+}
+
+func newHasher(cfg config.Passwords) (*hasher, error) {
+	h := &hasher{
+		params: argonParams{memory: uint32(cfg.HashMemory / config.KiB), time: uint32(cfg.HashIterations), threads: 1},
+		slots:  make(chan struct{}, max(cfg.HashWorkers, 1)),
+	}
+	if h.params.memory < 8 || h.params.time < 1 {
+		return nil, errors.New("passwords: Argon2id needs at least 8 KiB and one pass")
+	}
+	var err error
+	h.decoy, err = h.hash(context.Background(), rand.Text())
+	return h, err
+}
+
+// slot waits for one of the places in which hashes are computed.
+func (h *hasher) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case h.slots <- struct{}{}:
+		return func() { <-h.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// hash returns the PHC string of a password.
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	release, err := h.slot(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	salt := make([]byte, saltBytes)
+	rand.Read(salt) // never fails
+	p := h.params
+	sum := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, hashBytes)
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.time, p.threads,
+		b64.EncodeToString(salt), b64.EncodeToString(sum)), nil
+}
+
+// verify checks a password. An empty hash, of no user or one without a password, takes as long as any other and never matches. A match is
+// outdated if the hash was made with other parameters than would be used today.
+func (h *hasher) verify(ctx context.Context, phc, password string) (match, outdated bool, err error) {
+	release, err := h.slot(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	defer release()
+	if len(password) > maxPassword {
+		return false, false, nil
+	}
+	known := phc != ""
+	if !known {
+		phc = h.decoy
+	}
+	// Hashes of other servers are taken over as they are.
+	if strings.HasPrefix(phc, "$2") {
+		switch err := bcrypt.CompareHashAndPassword([]byte(phc), []byte(password)); {
+		case err == nil:
+			return true, true, nil
+		case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
+			return false, false, nil
+		default:
+			return false, false, fmt.Errorf("check a bcrypt hash: %w", err)
+		}
+	}
+	p, salt, want, err := parsePHC(phc)
+	if err != nil {
+		return false, false, err
+	}
+	got := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, uint32(len(want)))
+	match = subtle.ConstantTimeCompare(got, want) == 1 && known
+	return match, match && p != h.params, nil
+}
+
+var errPHC = errors.New("a stored password hash cannot be read")
+
+// parsePHC takes $argon2id$v=19$m=19456,t=2,p=1$salt$hash apart. Costs beyond reason are refused.
+func parsePHC(phc string) (p argonParams, salt, sum []byte, err error) {
+	parts := strings.Split(phc, "$")
+	if len(parts) != 6 || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return p, nil, nil, errPHC
+	}
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &p.memory, &p.time, &p.threads); err != nil {
+		return p, nil, nil, errPHC
+	}
+	if p.memory > 4<<20 || p.time < 1 || p.time > 100 || p.threads < 1 {
+		return p, nil, nil, errPHC
+	}
+	if salt, err = base64.RawStdEncoding.DecodeString(parts[4]); err != nil {
+		return p, nil, nil, errPHC
+	}
+	if sum, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil || len(sum) < 16 || len(sum) > 128 {
+		return p, nil, nil, errPHC
+	}
+	return p, salt, sum, nil
+}
+
+// checkPassword judges a new password.
+func (s *Service) checkPassword(password string) error {
+	least := s.config.Get().Passwords.MinLength
+	switch {
+	case len(password) > maxPassword:
+		return merr.Newf(merr.InvalidParam, "A password must not be longer than %d bytes", maxPassword)
+	case password == "" || utf8.RuneCountInString(password) < least:
+		return merr.Newf(merr.WeakPassword, "A password must have at least %d characters", max(least, 1))
+	}
+	return nil
+}

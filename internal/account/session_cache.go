@@ -1,0 +1,85 @@
+package account
+
+import (
+	"container/list"
+	"sync"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+)
+
+// maxCachedSessions is the number of access tokens that are known without asking the database: some 300 bytes each.
+const maxCachedSessions = 20_000
+
+// sessionCache remembers what access tokens stand for. Every request asks it.
+type sessionCache struct {
+	mu         sync.Mutex
+	limit      int
+	generation uint64 // grows with every drop
+	byToken    map[storage.TokenHash]*list.Element
+	byUser     map[id.UserID]map[storage.TokenHash]struct{}
+	recent     *list.List // of cachedSession; the least recently used is last
+}
+
+type cachedSession struct {
+	hash    storage.TokenHash
+	session storage.Session
+}
+
+func newSessionCache(limit int) *sessionCache {
+	return &sessionCache{
+		limit:   limit,
+		byToken: map[storage.TokenHash]*list.Element{},
+		byUser:  map[id.UserID]map[storage.TokenHash]struct{}{},
+		recent:  list.New(),
+	}
+}
+
+// get returns a session, or the generation to give to put once it was looked up.
+func (c *sessionCache) get(hash storage.TokenHash) (s storage.Session, generation uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byToken[hash]
+	if !ok {
+		return s, c.generation, false
+	}
+	c.recent.MoveToFront(e)
+	return e.Value.(cachedSession).session, c.generation, true
+}
+
+// put remembers a session, unless something was dropped since the generation: it may have been this one.
+func (c *sessionCache) put(hash storage.TokenHash, s storage.Session, generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if generation != c.generation || c.byToken[hash] != nil {
+		return
+	}
+	c.byToken[hash] = c.recent.PushFront(cachedSession{hash, s})
+	if c.byUser[s.UserID] == nil {
+		c.byUser[s.UserID] = map[storage.TokenHash]struct{}{}
+	}
+	c.byUser[s.UserID][hash] = struct{}{}
+	if c.recent.Len() > c.limit {
+		c.remove(c.recent.Back())
+	}
+}
+
+// drop forgets all sessions of a user. Call it once what changed them is durable.
+func (c *sessionCache) drop(user id.UserID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation++
+	for hash := range c.byUser[user] {
+		c.remove(c.byToken[hash])
+	}
+}
+
+func (c *sessionCache) remove(e *list.Element) {
+	s := e.Value.(cachedSession)
+	c.recent.Remove(e)
+	delete(c.byToken, s.hash)
+	delete(c.byUser[s.session.UserID], s.hash)
+	if len(c.byUser[s.session.UserID]) == 0 {
+		delete(c.byUser, s.session.UserID)
+	}
+}

@@ -1,0 +1,42 @@
+// Package admin is how the command line reaches a running server: a few calls on accounts over a Unix socket that only the user who
+// runs the server can open. Whoever can open it may do everything; it asks for no token, so it must never be reachable otherwise.
+package admin
+
+import (
+	"context"
+	"time"
+)
+
+// Accounts is what can be done with accounts: by the server itself, or by a Client that asks it to. Users are named by a full user id
+// or by the part before the colon.
+type Accounts interface {
+	CreateUser(ctx context.Context, user, password string, admin bool) (userID string, err error)
+	ResetPassword(ctx context.Context, user, password string) (userID string, err error)
+	Deactivate(ctx context.Context, user string, erase bool) (userID string, err error)
+	ListUsers(ctx context.Context) ([]User, error)
+}
+
+// User is an account in a list.
+type User struct {
+	ID          string    `json:"id"`
+	CreatedAt   time.Time `json:"created_at"`
+	Admin       bool      `json:"admin,omitempty"`
+	Guest       bool      `json:"guest,omitempty"`
+	Deactivated bool      `json:"deactivated,omitempty"`
+	Locked      bool      `json:"locked,omitempty"`
+	Suspended   bool      `json:"suspended,omitempty"`
+}
+
+// Marks names what is special about the account.
+func (u User) Marks() []string {
+	var out []string
+	for _, m := range []struct {
+		set  bool
+		name string
+	}{{u.Admin, "admin"}, {u.Guest, "guest"}, {u.Deactivated, "deactivated"}, {u.Locked, "locked"}, {u.Suspended, "suspended"}} {
+		if m.set {
+			out = append(out, m.name)
+		}
+	}
+	return out
+}

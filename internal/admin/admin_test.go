@@ -1,0 +1,152 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hearthd/hearth/internal/merr"
+)
+
+// fake is accounts that remember what was asked of them.
+type fake struct {
+	calls []string
+	users []User
+	err   error
+}
+
+func (f *fake) CreateUser(_ context.Context, user, password string, admin bool) (string, error) {
+	if admin {
+		user += " admin"
+	}
+	f.calls = append(f.calls, "create "+user+" "+password)
+	return "@made:example.org", f.err
+}
+
+func (f *fake) ResetPassword(_ context.Context, user, password string) (string, error) {
+	f.calls = append(f.calls, "reset "+user+" "+password)
+	return "@reset:example.org", f.err
+}
+
+func (f *fake) Deactivate(_ context.Context, user string, erase bool) (string, error) {
+	if erase {
+		user += " erase"
+	}
+	f.calls = append(f.calls, "deactivate "+user)
+	return "@gone:example.org", f.err
+}
+
+func (f *fake) ListUsers(context.Context) ([]User, error) { return f.users, f.err }
+
+// start serves accounts on a socket and returns its path.
+func start(t *testing.T, accounts Accounts) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	ln, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: Handler(accounts)}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	t.Cleanup(func() {
+		server.Close()
+		<-ended
+	})
+	return path
+}
+
+func TestAClientSpeaksForTheAccounts(t *testing.T) {
+	ctx := t.Context()
+	accounts := &fake{users: []User{
+		{ID: "@ann:example.org", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Admin: true, Suspended: true},
+		{ID: "@bob:example.org", Deactivated: true, Guest: true, Locked: true},
+	}}
+	client, err := Dial(ctx, start(t, accounts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		want string
+		call func() (string, error)
+	}{
+		{"@made:example.org", func() (string, error) { return client.CreateUser(ctx, "ann", "secret", true) }},
+		{"@reset:example.org", func() (string, error) { return client.ResetPassword(ctx, "ann", "more secret") }},
+		{"@gone:example.org", func() (string, error) { return client.Deactivate(ctx, "ann", true) }},
+	} {
+		if got, err := test.call(); err != nil || got != test.want {
+			t.Errorf("got %q, %v; want %q", got, err, test.want)
+		}
+	}
+	if diff := cmp.Diff([]string{"create ann admin secret", "reset ann more secret", "deactivate ann erase"}, accounts.calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	users, err := client.ListUsers(ctx)
+	if diff := cmp.Diff(accounts.users, users); err != nil || diff != "" {
+		t.Errorf("users: %v (-want +got):\n%s", err, diff)
+	}
+	if diff := cmp.Diff([]string{"guest", "deactivated", "locked"}, users[1].Marks()); diff != "" {
+		t.Errorf("marks (-want +got):\n%s", diff)
+	}
+}
+
+func TestErrorsReachTheOperator(t *testing.T) {
+	for _, test := range []struct {
+		name, want string
+		err        error
+	}{
+		{"a Matrix error by its text", "that name is taken", merr.New(merr.UserInUse, "that name is taken")},
+		{"any other as it is", "disk on fire", errors.New("disk on fire")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client, err := Dial(t.Context(), start(t, &fake{err: test.err}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = client.CreateUser(t.Context(), "ann", "secret", false); err == nil || err.Error() != test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestTheSocketIsPrivateAndHasOneServer(t *testing.T) {
+	path := start(t, &fake{})
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others can open the socket: %v, %v", info.Mode(), err)
+	}
+	if ln, err := Listen(path); err == nil {
+		ln.Close()
+		t.Error("a second server took the socket over")
+	}
+}
+
+func TestADeadServersSocketIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // as when the process is killed
+	ln.Close()
+	if _, err := Dial(t.Context(), path); !errors.Is(err, ErrNoServer) {
+		t.Errorf("Dial of a dead server's socket = %v", err)
+	}
+	again, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	for _, missing := range []string{path, ""} {
+		if _, err := Dial(t.Context(), missing); !errors.Is(err, ErrNoServer) {
+			t.Errorf("Dial(%q) = %v", missing, err)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/hearthd/hearth/internal/merr"
+)
+
+// maxBody bounds requests; maxAnswer bounds what a client reads, about a hundred thousand accounts.
+const (
+	maxBody   = 64 << 10
+	maxAnswer = 32 << 20
+)
+
+// ErrNoServer says that no server listens on the socket.
+var ErrNoServer = errors.New("no server is running")
+
+// call is the body of a request.
+type call struct {
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
+	Admin    bool   `json:"admin,omitempty"`
+	Erase    bool   `json:"erase,omitempty"`
+}
+
+// answer is the body of every response.
+type answer struct {
+	User  string `json:"user,omitempty"`
+	Users []User `json:"users,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// Listen opens the socket, readable and writable for its owner only. A socket left behind by a server that died is replaced.
+func Listen(path string) (net.Listener, error) {
+	ln, err := listenPrivately(path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return ln, err
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("another server listens on %s", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return listenPrivately(path)
+}
+
+func listenPrivately(path string) (net.Listener, error) {
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// Handler serves the calls of a Client.
+func Handler(accounts Accounts) http.Handler {
+	mux := http.NewServeMux()
+	handle := func(path string, do func(context.Context, call) (answer, error)) {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			var in call
+			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&in); err != nil {
+				reply(w, http.StatusBadRequest, answer{Error: "the request is not JSON"})
+				return
+			}
+			out, err := do(r.Context(), in)
+			if err != nil {
+				reply(w, http.StatusUnprocessableEntity, answer{Error: explain(err)})
+				return
+			}
+			reply(w, http.StatusOK, out)
+		})
+	}
+	handle("/user/create", func(ctx context.Context, in call) (answer, error) {
+		user, err := accounts.CreateUser(ctx, in.User, in.Password, in.Admin)
+		return answer{User: user}, err
+	})
+	handle("/user/reset-password", func(ctx context.Context, in call) (answer, error) {
+		user, err := accounts.ResetPassword(ctx, in.User, in.Password)
+		return answer{User: user}, err
+	})
+	handle("/user/deactivate", func(ctx context.Context, in call) (answer, error) {
+		user, err := accounts.Deactivate(ctx, in.User, in.Erase)
+		return answer{User: user}, err
+	})
+	handle("/user/list", func(ctx context.Context, _ call) (answer, error) {
+		users, err := accounts.ListUsers(ctx)
+		return answer{Users: users}, err
+	})
+	return mux
+}
+
+// explain shows the operator what a client would be told, and the whole story otherwise: whoever opens the socket may know.
+func explain(err error) string {
+	var known *merr.Error
+	if errors.As(err, &known) {
+		return known.Msg
+	}
+	return err.Error()
+}
+
+func reply(w http.ResponseWriter, status int, out answer) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(out) // an error here means that the client has gone
+}
+
+// Client asks a running server.
+type Client struct{ http http.Client }
+
+// Dial finds the server that listens on the socket; ErrNoServer if there is none.
+func Dial(ctx context.Context, path string) (*Client, error) {
+	if path == "" {
+		return nil, ErrNoServer
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNoServer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reach the running server: %w", err)
+	}
+	conn.Close()
+	return &Client{http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		},
+	}}}, nil
+}
+
+// CreateUser makes an account and returns its user id.
+func (c *Client) CreateUser(ctx context.Context, user, password string, admin bool) (string, error) {
+	out, err := c.do(ctx, "/user/create", call{User: user, Password: password, Admin: admin})
+	return out.User, err
+}
+
+// ResetPassword sets a password and ends all sessions of the user.
+func (c *Client) ResetPassword(ctx context.Context, user, password string) (string, error) {
+	out, err := c.do(ctx, "/user/reset-password", call{User: user, Password: password})
+	return out.User, err
+}
+
+// Deactivate closes an account for ever, with erase also hiding what the user wrote.
+func (c *Client) Deactivate(ctx context.Context, user string, erase bool) (string, error) {
+	out, err := c.do(ctx, "/user/deactivate", call{User: user, Erase: erase})
+	return out.User, err
+}
+
+// ListUsers lists all accounts.
+func (c *Client) ListUsers(ctx context.Context) ([]User, error) {
+	out, err := c.do(ctx, "/user/list", call{})
+	return out.Users, err
+}
+
+func (c *Client) do(ctx context.Context, path string, in call) (answer, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return answer{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://hearth"+path, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, fmt.Errorf("ask the running server: %w", err)
+	}
+	defer res.Body.Close()
+	var out answer
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&out); err != nil {
+		return answer{}, fmt.Errorf("read the running server's answer: %w", err)
+	}
+	if out.Error != "" {
+		return answer{}, errors.New(out.Error)
+	}
+	return out, nil
+}

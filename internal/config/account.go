@@ -1,0 +1,160 @@
+package config
+
+import "time"
+
+// RegistrationMode is a value of registration.mode.
+type RegistrationMode string
+
+// The ways to an account.
+const (
+	// RegistrationDisabled lets nobody register but through the shared secret or `hearth user create`.
+	RegistrationDisabled RegistrationMode = "disabled"
+	// RegistrationToken asks for a registration token.
+	RegistrationToken RegistrationMode = "token"
+	// RegistrationOpen lets everybody in.
+	RegistrationOpen RegistrationMode = "open"
+)
+
+// Registration says who may make an account.
+type Registration struct {
+	// disabled (only the administrator makes accounts), token (whoever has a registration token) or open (anybody, which also
+	// attracts spammers).
+	Mode RegistrationMode `key:"mode" reload:"yes"`
+	// Whoever knows this secret makes accounts, also of administrators, through /_synapse/admin/v1/register. Empty: nobody.
+	SharedSecret string `key:"shared_secret" reload:"yes" secret:"yes"`
+	// Whether guests, accounts without a password that may only look on, can be made.
+	Guests bool `key:"guests" reload:"yes"`
+	// The least length of the part of a user id before the colon.
+	UsernameMinLength int `key:"username_min_length" reload:"yes"`
+	// A regular expression that names must match as a whole, beside the rules of the specification. Empty: any name will do.
+	UsernamePattern string `key:"username_pattern" reload:"yes"`
+	// Names that cannot be registered over the network.
+	ReservedUsernames []string `key:"reserved_usernames" reload:"yes"`
+	// Documents that must be agreed to before an account is made: a list of entries with id, version, name, url and language.
+	Terms []Terms `key:"terms" reload:"yes"`
+}
+
+// Terms is a document that a new user has to agree to.
+type Terms struct {
+	ID       string `key:"id"`
+	Version  string `key:"version"`
+	Name     string `key:"name"`
+	URL      string `key:"url"`
+	Language string `key:"language"`
+}
+
+// Passwords says how passwords are judged and hashed (Argon2id).
+type Passwords struct {
+	// Whether users can log in with, and set, a password.
+	Enabled bool `key:"enabled" reload:"yes"`
+	// The least number of characters of a new password.
+	MinLength int `key:"min_length" reload:"yes"`
+	// Memory for one hash. More makes stolen hashes harder to break and each login dearer.
+	HashMemory ByteSize `key:"hash_memory"`
+	// Passes over that memory.
+	HashIterations int `key:"hash_iterations"`
+	// Hashes computed at the same time; further logins wait.
+	HashWorkers int `key:"hash_workers"`
+}
+
+// Sessions says how long tokens live.
+type Sessions struct {
+	// The life of an access token that comes with a refresh token.
+	AccessTokenLifetime time.Duration `key:"access_token_lifetime" reload:"yes"`
+	// The life of a refresh token that is not used. 0s: for ever.
+	RefreshTokenLifetime time.Duration `key:"refresh_token_lifetime" reload:"yes"`
+	// The life of an access token without a refresh token, after which the user is asked to log in again. 0s: for ever.
+	PlainTokenLifetime time.Duration `key:"plain_token_lifetime" reload:"yes"`
+	// The life of the one-time tokens that log another device in.
+	LoginTokenLifetime time.Duration `key:"login_token_lifetime" reload:"yes"`
+	// The life of the tokens that prove a user's identity to a third party (OpenID).
+	OpenIDTokenLifetime time.Duration `key:"openid_token_lifetime" reload:"yes"`
+	// How long a user may take for the steps of an interactive authentication.
+	AuthLifetime time.Duration `key:"auth_lifetime"`
+}
+
+// RateLimits bounds how often one client may call.
+type RateLimits struct {
+	// false switches all limits off.
+	Enabled bool `key:"enabled" reload:"yes"`
+	// User ids that no limit applies to, for instance bots.
+	ExemptUsers []string `key:"exempt_users" reload:"yes"`
+	// Attempts to log in, per address.
+	Login RateLimit `key:"login"`
+	// Registrations and requests that send mail, per address.
+	Register RateLimit `key:"register"`
+	// Messages and other events, per user.
+	Message RateLimit `key:"message"`
+	// Joining, knocking and making rooms, per user.
+	Join RateLimit `key:"join"`
+	// Invitations, per user.
+	Invite RateLimit `key:"invite"`
+	// Reading that costs something, per user.
+	Read RateLimit `key:"read"`
+	// Changes of one's own data, per user.
+	Write RateLimit `key:"write"`
+	// Uploads, downloads and previews, per user or address.
+	Media RateLimit `key:"media"`
+}
+
+// RateLimit is a token bucket.
+type RateLimit struct {
+	// Calls per second in the long run.
+	PerSecond float64 `key:"per_second" reload:"yes"`
+	// Calls that may come at once.
+	Burst int `key:"burst" reload:"yes"`
+}
+
+// Rooms configures rooms made here.
+type Rooms struct {
+	// The version of rooms whose creator does not ask for one, 1 to 12.
+	DefaultVersion string `key:"default_version" reload:"yes"`
+}
+
+// TURN describes the relay clients are told of.
+type TURN struct {
+	// The relay's addresses, for instance turn:turn.example.org?transport=udp. Empty: none.
+	URIs []string `key:"uris" reload:"yes"`
+	// The secret shared with the relay (coturn: static-auth-secret), from which credentials for each user are made.
+	SharedSecret string `key:"shared_secret" reload:"yes" secret:"yes"`
+	// A fixed user name for relays without a shared secret.
+	Username string `key:"username" reload:"yes"`
+	// The password that belongs to the user name.
+	Password string `key:"password" reload:"yes" secret:"yes"`
+	// The life of credentials.
+	TTL time.Duration `key:"ttl" reload:"yes"`
+	// Whether guests get credentials.
+	Guests bool `key:"guests" reload:"yes"`
+}
+
+func defaultRegistration() Registration {
+	return Registration{Mode: RegistrationToken, UsernameMinLength: 1}
+}
+
+func defaultPasswords() Passwords {
+	// OWASP's recommended setting for Argon2id: 19 MiB, two passes, one lane.
+	return Passwords{Enabled: true, MinLength: 8, HashMemory: 19 * MiB, HashIterations: 2, HashWorkers: 2}
+}
+
+func defaultSessions() Sessions {
+	return Sessions{
+		AccessTokenLifetime: time.Hour,
+		LoginTokenLifetime:  2 * time.Minute,
+		OpenIDTokenLifetime: time.Hour,
+		AuthLifetime:        15 * time.Minute,
+	}
+}
+
+func defaultRateLimits() RateLimits {
+	return RateLimits{
+		Enabled:  true,
+		Login:    RateLimit{PerSecond: 0.2, Burst: 10},
+		Register: RateLimit{PerSecond: 0.1, Burst: 5},
+		Message:  RateLimit{PerSecond: 5, Burst: 50},
+		Join:     RateLimit{PerSecond: 0.5, Burst: 20},
+		Invite:   RateLimit{PerSecond: 0.5, Burst: 20},
+		Read:     RateLimit{PerSecond: 50, Burst: 300},
+		Write:    RateLimit{PerSecond: 10, Burst: 100},
+		Media:    RateLimit{PerSecond: 20, Burst: 300},
+	}
+}

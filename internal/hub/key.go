@@ -1,0 +1,24 @@
+package hub
+
+import "github.com/hearthd/hearth/internal/id"
+
+// Key is what can be watched and rung. Keys are comparable and made by the functions below.
+type Key struct {
+	kind byte
+	name string
+}
+
+// User is everything that concerns a user on all devices.
+func User(u id.UserID) Key { return Key{'u', string(u)} }
+
+// Room is everything that happens in a room.
+func Room(r id.RoomID) Key { return Key{'r', string(r)} }
+
+// Device is what concerns one device of a user, such as messages to it.
+func Device(u id.UserID, d id.DeviceID) Key { return Key{'d', string(u) + "\x00" + string(d)} }
+
+// Media is a medium that somebody waits for to be uploaded.
+func Media(m id.MXC) Key { return Key{'m', m.String()} }
+
+// Name is for all else. The kinds are lower-case letters of the functions above and must not be used; take an upper-case one.
+func Name(kind byte, name string) Key { return Key{kind, name} }

@@ -1,0 +1,180 @@
+package push
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// Event is an event that rules are to be evaluated on. Its properties are decoded when a condition first asks for them, and kept: it is
+// not safe for concurrent use.
+type Event struct {
+	root   node
+	sender string
+	room   string
+}
+
+// NewEvent reads an event in its client form or its federation form. The ids are those that a client would see; the federation form
+// need not have them.
+func NewEvent(room id.RoomID, event id.EventID, raw json.RawMessage) (*Event, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, fmt.Errorf("read event for push rules: %w", err)
+	}
+	e := &Event{root: node{opened: true, fields: make(map[string]*node, len(fields)+2)}, room: string(room)}
+	for name, value := range fields {
+		e.root.fields[name] = &node{raw: value}
+	}
+	e.root.fields["room_id"] = &node{parsed: true, value: textScalar(string(room))}
+	if event != "" {
+		e.root.fields["event_id"] = &node{parsed: true, value: textScalar(string(event))}
+	}
+	if s := e.root.fields["sender"].scalar(); s.kind == scalarText {
+		e.sender = s.text
+	}
+	return e, nil
+}
+
+// find returns the property with this path, or nil, which is a node without anything.
+func (e *Event) find(path []string) *node {
+	n := &e.root
+	for _, name := range path {
+		if n = n.child(name); n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// node is a property of an event.
+type node struct {
+	raw    json.RawMessage
+	opened bool // fields is set, if the property is an object
+	fields map[string]*node
+	parsed bool // value is set
+	value  scalar
+	folded bool // lower is set
+	lower  string
+	listed bool // items is set
+	items  map[scalar]struct{}
+}
+
+func (n *node) child(name string) *node {
+	if !n.opened {
+		n.opened = true
+		var fields map[string]json.RawMessage
+		if n.starts('{') && json.Unmarshal(n.raw, &fields) == nil {
+			n.fields = make(map[string]*node, len(fields))
+			for k, v := range fields {
+				n.fields[k] = &node{raw: v}
+			}
+		}
+	}
+	return n.fields[name]
+}
+
+func (n *node) starts(c byte) bool { return len(n.raw) > 0 && n.raw[0] == c }
+
+// scalar returns the value of the property, one of kind scalarNone if it has no value that conditions can be about.
+func (n *node) scalar() scalar {
+	if n == nil {
+		return scalar{}
+	}
+	if !n.parsed {
+		n.parsed, n.value = true, parseScalar(n.raw)
+	}
+	return n.value
+}
+
+// text returns the property lower-cased, if it is a string.
+func (n *node) text() (string, bool) {
+	s := n.scalar()
+	if s.kind != scalarText {
+		return "", false
+	}
+	if !n.folded {
+		n.folded, n.lower = true, strings.ToLower(s.text)
+	}
+	return n.lower, true
+}
+
+// isList reports whether the property is a list.
+func (n *node) isList() bool { return n != nil && n.starts('[') }
+
+// contains reports whether the property is a list that has the value as an item.
+func (n *node) contains(s scalar) bool {
+	if !n.isList() {
+		return false
+	}
+	if !n.listed {
+		n.listed = true
+		var list []json.RawMessage
+		if json.Unmarshal(n.raw, &list) == nil {
+			n.items = make(map[scalar]struct{}, len(list))
+			for _, raw := range list {
+				if item := parseScalar(raw); item.kind != scalarNone {
+					n.items[item] = struct{}{}
+				}
+			}
+		}
+	}
+	_, ok := n.items[s]
+	return ok
+}
+
+// scalar is a value that conditions can be about. Two are the same value if they are equal.
+type scalar struct {
+	kind   scalarKind
+	text   string
+	number int64
+}
+
+type scalarKind uint8
+
+const (
+	scalarNone scalarKind = iota // objects, lists, numbers that canonical JSON does not have, nothing
+	scalarText
+	scalarNumber
+	scalarBool // number is 0 or 1
+	scalarNull
+)
+
+// maxNumber is the greatest integer of canonical JSON; the least is its negative.
+//
+// Spec: appendices#canonical-json
+const maxNumber = 1<<53 - 1
+
+func textScalar(s string) scalar { return scalar{kind: scalarText, text: s} }
+
+// parseScalar reads a JSON value without white space around it.
+func parseScalar(raw json.RawMessage) scalar {
+	if len(raw) == 0 {
+		return scalar{}
+	}
+	switch c := raw[0]; {
+	case c == '"':
+		// Most strings have nothing to unescape.
+		if body := raw[1 : len(raw)-1]; strings.IndexByte(string(body), '\\') < 0 && utf8.Valid(body) {
+			return textScalar(string(body))
+		}
+		var s string
+		if json.Unmarshal(raw, &s) == nil {
+			return textScalar(s)
+		}
+	case c == '-' || '0' <= c && c <= '9':
+		if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil && -maxNumber <= n && n <= maxNumber {
+			return scalar{kind: scalarNumber, number: n}
+		}
+	case string(raw) == "true":
+		return scalar{kind: scalarBool, number: 1}
+	case string(raw) == "false":
+		return scalar{kind: scalarBool}
+	case string(raw) == "null":
+		return scalar{kind: scalarNull}
+	}
+	return scalar{}
+}

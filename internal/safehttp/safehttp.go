@@ -1,0 +1,96 @@
+// Package safehttp makes HTTP clients for URLs that a stranger chose: link previews, remote media, push gateways. They connect only to
+// addresses the operator allows, judged at the moment of dialling, so that neither a name that resolves inside nor one that changes its
+// mind between two look-ups nor a redirect gets through. They send no credentials, no cookies and no referrer, and use no proxy, since
+// behind a proxy the address could not be judged.
+package safehttp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Limits of every client. They bound what a slow or hostile peer costs before the caller sees the first byte.
+const (
+	maxRedirects   = 5
+	maxHeaderBytes = 64 << 10
+	maxURL         = 8 << 10
+	dialTimeout    = 5 * time.Second
+	headerTimeout  = 15 * time.Second
+)
+
+var (
+	errScheme      = errors.New("only http and https URLs are fetched")
+	errHost        = errors.New("the URL has no host")
+	errCredentials = errors.New("the URL contains credentials")
+	errLong        = errors.New("the URL is too long")
+	errRedirects   = fmt.Errorf("more than %d redirects", maxRedirects)
+)
+
+// CheckURL refuses what no client of this package fetches: other schemes, no host, credentials in the URL.
+func CheckURL(u *url.URL) error {
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errScheme
+	case u.Hostname() == "":
+		return errHost
+	case u.User != nil:
+		return errCredentials
+	case len(u.Host)+len(u.Path)+len(u.RawQuery) > maxURL:
+		return errLong
+	}
+	return nil
+}
+
+// New makes a client that names itself userAgent and connects where guard lets it. It has no overall timeout: give each request a
+// context with a deadline, and read bodies through a limit. An address refused by guard is an error that wraps ErrDenied.
+func New(guard *Guard, userAgent string) *http.Client {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: guard.Control}
+	transport := &http.Transport{
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    dialTimeout,
+		ResponseHeaderTimeout:  headerTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		MaxIdleConns:           16,
+		MaxIdleConnsPerHost:    2,
+		MaxConnsPerHost:        8,
+		IdleConnTimeout:        30 * time.Second,
+	}
+	return &http.Client{Transport: polite{transport, userAgent}, CheckRedirect: checkRedirect}
+}
+
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return errRedirects
+	}
+	return CheckURL(req.URL)
+}
+
+// polite checks every request, redirected ones included, and gives it the headers of a stranger.
+type polite struct {
+	next      http.RoundTripper
+	userAgent string
+}
+
+func (p polite) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := CheckURL(req.URL); err != nil {
+		return nil, err
+	}
+	out := req.Clone(req.Context())
+	for _, h := range []string{"Referer", "Cookie", "Authorization"} {
+		out.Header.Del(h)
+	}
+	out.Header.Set("User-Agent", p.userAgent)
+	return p.next.RoundTrip(out)
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections reach the transport.
+func (p polite) CloseIdleConnections() {
+	if t, ok := p.next.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,188 @@
+// Package visibility decides which events of a room a user may see: history visibility at the moment of each event, and ignored users. It
+// decides from values; only Load and LoadIgnored read, once a room and request. It refuses to know why somebody asks and what is done with
+// the answer.
+package visibility
+
+import (
+	"fmt"
+	"math"
+	"sort"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+)
+
+// History is how a room's history visibility and one user's membership of it have changed: all that decides about what of the room that
+// user may see. It does not change and is safe for concurrent use.
+type History struct {
+	viewer     id.UserID
+	visibility []version
+	membership []version
+	lastJoin   int64 // position of the newest version of membership that is join
+}
+
+// version is a value that holds from a position on.
+type version struct {
+	pos   int64
+	value string
+}
+
+// none is before every position.
+const none = math.MinInt64
+
+// Load reads the history of a room for a viewer, who need not have anything to do with the room.
+func Load(tx *storage.ReadTx, room int64, viewer id.UserID) (*History, error) {
+	visibility, err := versions(tx, room, storage.StateKey{Type: "m.room.history_visibility"}, "content.history_visibility")
+	if err != nil {
+		return nil, fmt.Errorf("load the history visibility: %w", err)
+	}
+	membership, err := versions(tx, room, storage.StateKey{Type: "m.room.member", Key: string(viewer)}, "content.membership")
+	if err != nil {
+		return nil, fmt.Errorf("load the memberships of a user: %w", err)
+	}
+	return newHistory(viewer, visibility, membership), nil
+}
+
+// Member is the history of a viewer who has been joined all the time that is asked about.
+func Member(viewer id.UserID) *History {
+	return newHistory(viewer, nil, []version{{none, "join"}})
+}
+
+func newHistory(viewer id.UserID, visibility, membership []version) *History {
+	h := &History{viewer: viewer, visibility: visibility, membership: membership, lastJoin: none}
+	for _, v := range membership {
+		if v.value == "join" {
+			h.lastJoin = v.pos
+		}
+	}
+	return h
+}
+
+// versions reads the values of a piece of state; a removed one is an empty value.
+func versions(tx *storage.ReadTx, room int64, key storage.StateKey, path string) ([]version, error) {
+	history, err := tx.StateHistory(room, key)
+	if err != nil || len(history) == 0 {
+		return nil, err
+	}
+	positions := make([]int64, len(history))
+	for i, v := range history {
+		positions[i] = v.Event
+	}
+	events, err := tx.EventsAt(positions)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]version, len(history))
+	for i, v := range history {
+		out[i].pos = v.Pos
+		if events[i] != nil {
+			out[i].value = gjson.GetBytes(events[i].JSON, path).Str
+		}
+	}
+	return out, nil
+}
+
+// at is the value of the last version at or before pos.
+func at(list []version, pos int64) string {
+	i := sort.Search(len(list), func(i int) bool { return list[i].pos > pos })
+	if i == 0 {
+		return ""
+	}
+	return list[i-1].value
+}
+
+// Membership is the viewer's membership at a position, including what happened at it; leave for somebody who was never there.
+func (h *History) Membership(pos int64) string {
+	if m := at(h.membership, pos); m != "" {
+		return m
+	}
+	return "leave"
+}
+
+// Joined reports whether the viewer is joined now.
+func (h *History) Joined() bool { return h.Membership(math.MaxInt64) == "join" }
+
+// EverJoined reports whether the viewer is, or was once, joined.
+func (h *History) EverJoined() bool {
+	for _, v := range h.membership {
+		if v.value == "join" {
+			return true
+		}
+	}
+	return false
+}
+
+// Until is the last position at which the viewer was in the room: the largest number for somebody who is joined now, the position at which a
+// former member left, and 0 for somebody who was never joined.
+func (h *History) Until() int64 {
+	until, joined := int64(0), false
+	for _, v := range h.membership {
+		if joined && v.value != "join" {
+			until = v.pos
+		}
+		joined = v.value == "join"
+	}
+	if joined {
+		return math.MaxInt64
+	}
+	return until
+}
+
+// WorldReadable reports whether everybody may see what happens in the room now.
+func (h *History) WorldReadable() bool { return at(h.visibility, math.MaxInt64) == "world_readable" }
+
+// VisibleAt reports whether the viewer may see what happened at a position, for anything but the events that Visible makes exceptions for.
+func (h *History) VisibleAt(pos int64) bool {
+	return h.allows(at(h.visibility, pos), at(h.membership, pos), pos)
+}
+
+// Visible reports whether the viewer may see an event of the room.
+//
+// Spec: client-server-api#room-history-visibility
+func (h *History) Visible(ev *storage.Event) bool {
+	if h.VisibleAt(ev.Pos) {
+		return true
+	}
+	// Changes of the visibility and of the own membership are seen by who could see either side of them.
+	visibility, membership := at(h.visibility, ev.Pos), at(h.membership, ev.Pos)
+	switch {
+	case ev.IsState("m.room.history_visibility", ""):
+		visibility = at(h.visibility, ev.Pos-1)
+	case ev.IsState("m.room.member", string(h.viewer)):
+		membership = at(h.membership, ev.Pos-1)
+	default:
+		return false
+	}
+	return h.allows(visibility, membership, ev.Pos)
+}
+
+// allows is the five rules.
+func (h *History) allows(visibility, membership string, pos int64) bool {
+	switch visibility {
+	case "world_readable":
+		return true
+	case "invited":
+		return membership == "join" || membership == "invite"
+	case "joined":
+		return membership == "join"
+	}
+	return membership == "join" || h.lastJoin > pos
+}
+
+// Filter is the events that the viewer may see, in the same order. It keeps events as it is where all of them are visible.
+func (h *History) Filter(events []*storage.Event) []*storage.Event {
+	for i, ev := range events {
+		if !h.Visible(ev) {
+			out := append([]*storage.Event(nil), events[:i]...)
+			for _, ev := range events[i+1:] {
+				if h.Visible(ev) {
+					out = append(out, ev)
+				}
+			}
+			return out
+		}
+	}
+	return events
+}

@@ -1,0 +1,146 @@
+package mediaapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+	"github.com/hearthd/hearth/storage/blob"
+)
+
+// Remote fetches media from the server it belongs to. Its errors go to the client if they are Matrix errors: merr.NotFound where the other
+// server has no such media, merr.NotYetUploaded where it is pending. All else counts as a server that cannot be reached.
+type Remote interface {
+	FetchMedia(ctx context.Context, want RemoteRequest) (*RemoteMedia, error)
+}
+
+// RemoteRequest says what to fetch and how.
+type RemoteRequest struct {
+	MXC id.MXC
+	// LegacyOnly: nobody is logged in behind this request, so it must not be signed. Only the legacy endpoints may be asked, with
+	// allow_remote=false.
+	LegacyOnly bool
+	// Fallback: the legacy endpoints may be asked where the server does not know the authenticated ones.
+	Fallback bool
+	// Wait is how long the other server may wait for a pending upload.
+	Wait time.Duration
+	// Limit is the number of bytes beyond which the body will not be read.
+	Limit int64
+}
+
+// RemoteMedia is what came back. Body ends with an error if the connection broke; it is closed by who asked.
+type RemoteMedia struct {
+	Body        io.ReadCloser
+	Size        int64 // -1: not known
+	ContentType string
+	Filename    string // empty: none was given
+}
+
+// remoteTimeout bounds the fetch of one media, beside the time that may be waited for its upload.
+const remoteTimeout = 5 * time.Minute
+
+var errNoRemote = errors.New("no other server can be reached")
+
+// fetch gets media that has no row here, or whose file is lost, from its server and makes a row for it. It decides first whether the caller may
+// make this server ask anybody at all.
+func (s *Service) fetch(ctx context.Context, a ask) (storage.Media, error) {
+	switch {
+	case a.mxc.Server == s.server, !a.allowRemote:
+		return storage.Media{}, errNotFound()
+	case a.legacy && s.Freeze().frozenNow(s.now()):
+		// What became available now would be frozen: the answer is no, and nobody outside hears of the question.
+		return storage.Media{}, errRefused()
+	case s.remote == nil:
+		return storage.Media{}, errNotFound()
+	}
+	// Signed and unsigned requests are not the same to the other server.
+	key := a.mxc.String()
+	if a.legacy {
+		key = "legacy " + key
+	}
+	// Others may be waiting for the same media: the fetch does not end with this request.
+	m, err := s.fetches.do(ctx, s.work, key, remoteTimeout+a.wait, func(ctx context.Context) (storage.Media, error) {
+		return s.fetchNow(ctx, a)
+	})
+	if err != nil {
+		return m, err
+	}
+	return m, s.mayServe(a, m)
+}
+
+func (s *Service) fetchNow(ctx context.Context, a ask) (storage.Media, error) {
+	cfg := s.config.Load()
+	limit := int64(cfg.MaxUpload)
+	got, err := s.remote.FetchMedia(ctx, RemoteRequest{
+		MXC: a.mxc, LegacyOnly: a.legacy, Fallback: cfg.LegacyRemoteFallback, Wait: a.wait, Limit: limit,
+	})
+	if err != nil {
+		return storage.Media{}, s.unreachable(a.mxc, err)
+	}
+	defer got.Body.Close()
+	if got.Size > limit {
+		return storage.Media{}, errRemoteTooLarge()
+	}
+	staged, err := s.blobs.Stage(ctx, got.Body, limit)
+	if errors.Is(err, blob.ErrTooLarge) {
+		return storage.Media{}, errRemoteTooLarge()
+	}
+	if err != nil {
+		return storage.Media{}, s.unreachable(a.mxc, err)
+	}
+	defer staged.Discard()
+	if got.Size >= 0 && got.Size != staged.Size {
+		return storage.Media{}, s.unreachable(a.mxc, io.ErrUnexpectedEOF)
+	}
+	now := s.now().UnixMilli()
+	m := storage.Media{
+		MXC: a.mxc, Kind: storage.MediaRemote, Blob: string(staged.Hash), Size: staged.Size,
+		ContentType: cleanContentType(got.ContentType), CreatedTS: now, AvailableTS: now,
+	}
+	if checkFilename(got.Filename) == nil {
+		m.Filename = got.Filename
+	}
+	var old []string
+	err = s.file(ctx, staged, func(tx *storage.Tx) error {
+		before, err := tx.Media(m.MXC)
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+		case err != nil:
+			return err
+		case before.Quarantined():
+			return errNotFound()
+		default:
+			// What an operator decided for this URI outlives the copy.
+			m.Access = before.Access
+			if old, err = tx.DeleteMedia(before); err != nil {
+				return err
+			}
+		}
+		m.NID, err = tx.InsertMedia(m)
+		return err
+	})
+	if err != nil {
+		return storage.Media{}, s.notFiled(ctx, staged, err)
+	}
+	return m, s.release(ctx, old)
+}
+
+func errRemoteTooLarge() error {
+	// Spec: client-server-api#content-repo-security-considerations
+	return merr.New(merr.TooLarge, "The content is too large to serve").WithStatus(502)
+}
+
+// unreachable turns what went wrong with another server into an answer: what it said if it said something, else 502.
+func (s *Service) unreachable(mxc id.MXC, err error) error {
+	if e := (*merr.Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	s.log.Info("remote media not fetched", slog.String("media", mxc.String()), slog.Any("error", err))
+	return fmt.Errorf("%w: %w", merr.New(merr.Unknown, "The media could not be fetched from its server").WithStatus(502), err)
+}

@@ -1,0 +1,435 @@
+package roomserver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/hub"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+)
+
+// head is a room inside one Update: where its graph ends, and what has been added so far. finish writes it back.
+type head struct {
+	s    *Server
+	tx   *storage.Tx
+	auth *authState
+
+	changed map[storage.StateKey]bool
+	wake    map[id.UserID]bool // who must look, beside the joined users
+	last    int64
+}
+
+// open loads a room that exists here. The error for any other is 404 M_NOT_FOUND.
+func (s *Server) open(tx *storage.Tx, room id.RoomID) (*head, error) {
+	row, err := tx.Room(room)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, merr.New(merr.NotFound, "This server does not know the room")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.head(tx, row)
+}
+
+func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
+	version, ok := s.versions[room.Version]
+	if !ok {
+		return nil, fmt.Errorf("room %s has the unknown version %q", room.ID, room.Version)
+	}
+	snap := s.cache.get(room.State)
+	if snap == nil {
+		snap = &snapshot{events: map[storage.StateKey]*authEvent{}}
+	}
+	return &head{
+		s: s, tx: tx,
+		auth:    &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
+		changed: map[storage.StateKey]bool{},
+		wake:    map[id.UserID]bool{},
+	}, nil
+}
+
+func (h *head) room() *storage.Room { return h.auth.room }
+
+// add makes an event of the draft, checks that it is allowed, and puts it at the end of the room with all that follows from it.
+func (h *head) add(d draft) (*storage.Event, error) {
+	room := h.room()
+	p := place{version: h.auth.version, room: room.ID, depth: 1, ts: d.ts}
+	if p.ts == 0 {
+		p.ts = h.s.clock.Now().UnixMilli()
+	}
+	for _, x := range room.Extremities {
+		p.prev = append(p.prev, x.ID)
+		p.depth = max(p.depth, x.Depth+1)
+	}
+	if d.redacts != "" && redactsInContent(p.version) {
+		d.content = withField(d.content, "redacts", string(d.redacts))
+	}
+	var err error
+	if p.auth, err = h.auth.authEvents(d); err != nil {
+		return nil, err
+	}
+	create := d.typ == spec.MRoomCreate
+	if create && p.version.DomainlessRoomIDs() {
+		p.room = ""
+	}
+	eventID, raw, err := h.s.build(d, p)
+	if err != nil {
+		return nil, err
+	}
+	pdu, err := p.version.NewEventFromTrustedJSONWithEventID(string(eventID), raw, false)
+	if err != nil {
+		return nil, merr.Newf(merr.BadJSON, "The event is malformed: %s", err)
+	}
+	if err := h.auth.allowed(pdu); err != nil {
+		return nil, err
+	}
+	if create {
+		// Only now is the id known of a room whose id is made from its create event. Spec: rooms/v12#event-format
+		if p.version.DomainlessRoomIDs() {
+			room.ID = id.RoomID("!" + eventID[1:])
+		}
+		if err := h.tx.AddRoom(room); err != nil {
+			return nil, err
+		}
+	}
+	e := &storage.Event{
+		ID: eventID, Room: room.NID, RoomID: room.ID, Type: d.typ, StateKey: d.stateKey, Sender: d.sender, Depth: p.depth, TS: p.ts,
+		StateBefore: room.State, TxnDevice: d.txn.Device, TxnID: d.txn.ID, JSON: raw,
+	}
+	if err := h.apply(e, &authEvent{id: eventID, pdu: pdu}, d); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// apply stores an accepted event at the end of the room.
+func (h *head) apply(e *storage.Event, a *authEvent, d draft) (err error) {
+	room := h.room()
+	if e.Pos, err = h.tx.NextPos(); err != nil {
+		return err
+	}
+	a.pos = e.Pos
+	e.StateAfter = e.StateBefore
+	content := gjson.ParseBytes(a.pdu.Content())
+	if key, ok := d.key(); ok {
+		if err := h.applyState(e, a, key, content); err != nil {
+			return err
+		}
+	}
+	if err := h.tx.AddEvent(e); err != nil {
+		return err
+	}
+	if err := h.index(e, content, d); err != nil {
+		return err
+	}
+	room.Extremities = []storage.Extremity{{ID: e.ID, Pos: e.Pos, Depth: e.Depth}}
+	room.LastPos, h.last = e.Pos, e.Pos
+	return h.notify(e, content)
+}
+
+// applyState makes a state event part of the current state.
+func (h *head) applyState(e *storage.Event, a *authEvent, key storage.StateKey, content gjson.Result) error {
+	room := h.room()
+	old, err := h.auth.get(key)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		e.Replaces = old.pos
+	}
+	changes := []storage.StateChange{{StateKey: key, Event: e.Pos}}
+	if e.StateAfter, err = h.tx.AddSnapshot(room.NID, e.StateBefore, changes); err != nil {
+		return err
+	}
+	if err := h.tx.SetCurrentState(room.NID, e.Pos, changes); err != nil {
+		return err
+	}
+	if key.Type == spec.MRoomMember {
+		if err := h.applyMembership(e, id.UserID(key.Key), old, content); err != nil {
+			return err
+		}
+	}
+	summarise(&room.Summary, key, content)
+	h.changed[key] = true
+	room.State = e.StateAfter
+	h.auth.snap = h.auth.snap.with(key, a)
+	return nil
+}
+
+// applyMembership keeps memberships and the room's counts in step with the state.
+func (h *head) applyMembership(e *storage.Event, user id.UserID, old *authEvent, content gjson.Result) error {
+	before := spec.Leave
+	if old != nil {
+		before = gjson.GetBytes(old.pdu.Content(), "membership").String()
+	}
+	m := storage.Membership{
+		User: user, Room: e.Room, RoomID: e.RoomID, Membership: content.Get("membership").String(), Event: e.Pos, Pos: e.Pos, Sender: e.Sender,
+		Name: text(content.Get("displayname")), AvatarURL: text(content.Get("avatar_url")),
+	}
+	if m.Membership == spec.Invite || m.Membership == spec.Knock {
+		var err error
+		if m.Stripped, err = h.stripped(e); err != nil {
+			return err
+		}
+	}
+	count := func(membership string, n int64) {
+		switch membership {
+		case spec.Join:
+			h.room().Summary.Joined += n
+		case spec.Invite:
+			h.room().Summary.Invited += n
+		}
+	}
+	count(before, -1)
+	count(m.Membership, 1)
+	local := h.s.local(user)
+	if local {
+		h.wake[user] = true
+		// The list is shared with older snapshots: never changed in place.
+		joined, err := h.auth.joined()
+		if err != nil {
+			return err
+		}
+		at := slices.Index(joined, user)
+		if m.Membership == spec.Join && at < 0 {
+			joined = append(slices.Clip(joined), user)
+		} else if m.Membership != spec.Join && at >= 0 {
+			joined = slices.Delete(slices.Clone(joined), at, at+1)
+			if err := h.tx.ClearUnread(user, e.Room); err != nil {
+				return err
+			}
+		}
+		snap := h.auth.snap
+		h.auth.snap = &snapshot{events: snap.events, joined: joined, known: true}
+	}
+	return h.tx.SetMembership(m, local)
+}
+
+func text(r gjson.Result) string {
+	if r.Type == gjson.String {
+		return r.Str
+	}
+	return ""
+}
+
+// strippedTypes is the state that tells an invited or knocking user what the room is.
+//
+// Spec: client-server-api#stripped-state
+var strippedTypes = []string{
+	spec.MRoomCreate, spec.MRoomName, spec.MRoomAvatar, spec.MRoomTopic, spec.MRoomJoinRules, spec.MRoomCanonicalAlias, spec.MRoomEncryption,
+}
+
+// stripped is the stripped state that goes with an invite or knock, the event itself last, as a JSON array.
+func (h *head) stripped(e *storage.Event) (string, error) {
+	out := []byte{'['}
+	for _, typ := range strippedTypes {
+		a, err := h.auth.get(storage.StateKey{Type: typ})
+		if err != nil {
+			return "", err
+		}
+		if a != nil {
+			out = append(appendStripped(out, a.pdu.Content(), string(a.pdu.SenderID()), "", typ), ',')
+		}
+	}
+	if string(e.Sender) != *e.StateKey {
+		a, err := h.auth.get(storage.StateKey{Type: spec.MRoomMember, Key: string(e.Sender)})
+		if err != nil {
+			return "", err
+		}
+		if a != nil {
+			out = append(appendStripped(out, a.pdu.Content(), string(e.Sender), string(e.Sender), spec.MRoomMember), ',')
+		}
+	}
+	out = appendStripped(out, e.Content(), string(e.Sender), *e.StateKey, spec.MRoomMember)
+	return string(append(out, ']')), nil
+}
+
+func appendStripped(b, content []byte, sender, key, typ string) []byte {
+	b = append(b, `{"content":`...)
+	b = append(b, content...)
+	b = append(b, `,"sender":`...)
+	b = appendString(b, sender)
+	b = append(b, `,"state_key":`...)
+	b = appendString(b, key)
+	b = append(b, `,"type":`...)
+	b = appendString(b, typ)
+	return append(b, '}')
+}
+
+// summarise notes what a state event changes about how the room is shown in lists.
+func summarise(s *storage.RoomSummary, key storage.StateKey, content gjson.Result) {
+	if key.Key != "" {
+		return
+	}
+	switch key.Type {
+	case spec.MRoomName:
+		s.Name = text(content.Get("name"))
+	case spec.MRoomTopic:
+		s.Topic = text(content.Get("topic"))
+	case spec.MRoomCanonicalAlias:
+		s.CanonicalAlias = text(content.Get("alias"))
+	case spec.MRoomAvatar:
+		s.AvatarURL = text(content.Get("url"))
+	case spec.MRoomJoinRules:
+		s.JoinRule = text(content.Get("join_rule"))
+	case spec.MRoomHistoryVisibility:
+		s.HistoryVisibility = text(content.Get("history_visibility"))
+	case spec.MRoomGuestAccess:
+		s.GuestAccess = text(content.Get("guest_access"))
+	case spec.MRoomCreate:
+		s.Type = text(content.Get("type"))
+	case spec.MRoomEncryption:
+		s.Encryption = text(content.Get("algorithm"))
+	case "m.room.tombstone":
+		s.Successor = text(content.Get("replacement_room"))
+	}
+}
+
+// index notes what the event says about other events: relations and redactions.
+func (h *head) index(e *storage.Event, content gjson.Result, d draft) error {
+	if d.redacts != "" {
+		if err := h.redact(e, d.redacts); err != nil {
+			return err
+		}
+	}
+	if err := h.tx.IndexForSearch(e); err != nil {
+		return err
+	}
+	rel := content.Get("m\\.relates_to")
+	parent, typ := text(rel.Get("event_id")), text(rel.Get("rel_type"))
+	if parent == "" || typ == "" || len(parent) > maxField || len(typ) > maxField || e.StateKey != nil {
+		return nil
+	}
+	return h.tx.AddRelation(storage.Relation{
+		Parent: id.EventID(parent), RelType: typ, Child: e.Pos, Room: e.Room, Type: e.Type, Sender: e.Sender, Key: text(rel.Get("key")),
+	})
+}
+
+// redact applies a redaction to its target, if that is here and in the same room.
+//
+// Spec: rooms#handling-redactions
+func (h *head) redact(by *storage.Event, target id.EventID) error {
+	t, err := h.tx.EventInRoom(by.Room, target)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && t.RedactedBy != 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	redacted, err := h.auth.version.RedactEventJSON(t.JSON)
+	if err != nil {
+		return fmt.Errorf("redact %s: %w", target, err)
+	}
+	if err := h.tx.RedactEvent(t, by.Pos, redacted); err != nil {
+		return err
+	}
+	if err := h.tx.RemoveFromSearch(t.Pos); err != nil {
+		return err
+	}
+	if t.StateKey != nil {
+		state, s := h.room().State, h.s
+		h.tx.OnCommit(func() { s.cache.drop(state) })
+		h.auth.snap = &snapshot{events: map[storage.StateKey]*authEvent{}, joined: h.auth.snap.joined, known: h.auth.snap.known}
+		if err := h.resummarise(t); err != nil {
+			return err
+		}
+	}
+	return h.tx.DropRelation(t.Pos)
+}
+
+// resummarise brings the summary and the membership row in line with a redacted state event, if that is current.
+func (h *head) resummarise(t *storage.Event) error {
+	key := storage.StateKey{Type: t.Type, Key: *t.StateKey}
+	now, err := h.auth.get(key)
+	if err != nil || now == nil || now.pos != t.Pos {
+		return err
+	}
+	if key.Type == spec.MRoomMember {
+		m, err := h.tx.Membership(t.Room, id.UserID(key.Key))
+		if err != nil {
+			return err
+		}
+		m.Name, m.AvatarURL = "", ""
+		return h.tx.SetMembership(m, h.s.local(m.User))
+	}
+	h.changed[key] = true
+	summarise(&h.room().Summary, key, gjson.ParseBytes(now.pdu.Content()))
+	return nil
+}
+
+// notify counts the event as unread for those local users whose push rules say so.
+func (h *head) notify(e *storage.Event, content gjson.Result) error {
+	users, err := h.auth.joined()
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	found, err := h.s.accounts.Notifications(&h.tx.ReadTx, h.room(), e, users)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	var plain, highlight []id.UserID
+	for _, n := range found {
+		switch {
+		case n.User == e.Sender:
+		case n.Highlight:
+			highlight = append(highlight, n.User)
+		default:
+			plain = append(plain, n.User)
+		}
+	}
+	thread := id.EventID("")
+	if rel := content.Get("m\\.relates_to"); text(rel.Get("rel_type")) == "m.thread" {
+		thread = id.EventID(text(rel.Get("event_id")))
+	}
+	if len(plain) > 0 {
+		if err := h.tx.CountUnread(e.Room, thread, plain, false); err != nil {
+			return err
+		}
+	}
+	if len(highlight) > 0 {
+		return h.tx.CountUnread(e.Room, thread, highlight, true)
+	}
+	return nil
+}
+
+// finish writes the room back and tells everybody concerned after the commit.
+func (h *head) finish() error {
+	if h.last == 0 {
+		return nil
+	}
+	room := h.room()
+	if err := h.tx.SaveRoomHead(room); err != nil {
+		return err
+	}
+	if len(h.changed) > 0 {
+		if err := h.tx.SaveRoomSummary(room); err != nil {
+			return err
+		}
+	}
+	joined, err := h.auth.joined()
+	if err != nil {
+		return err
+	}
+	keys := make([]hub.Key, 0, len(joined)+len(h.wake)+1)
+	keys = append(keys, hub.Room(room.ID))
+	for _, u := range joined {
+		if !h.wake[u] {
+			keys = append(keys, hub.User(u))
+		}
+	}
+	for u := range h.wake {
+		keys = append(keys, hub.User(u))
+	}
+	s, pos, state, snap := h.s, h.last, room.State, h.auth.snap
+	h.tx.OnCommit(func() {
+		s.cache.put(state, snap)
+		s.hub.Ring(pos, keys...)
+	})
+	return nil
+}

@@ -1,0 +1,266 @@
+package roomserver
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	lru "container/list"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+)
+
+// authEvent is a state event in the form that the auth rules want.
+type authEvent struct {
+	pos int64
+	id  id.EventID
+	pdu gomatrixserverlib.PDU
+}
+
+// snapshot is what the roomserver remembers of one state snapshot. A snapshot never changes, so neither does what is known of it; it only
+// becomes more. Absent state is remembered as nil. It is used inside Updates only, which run one after the other, so it needs no lock.
+type snapshot struct {
+	events map[storage.StateKey]*authEvent
+	joined []id.UserID // local users who are joined, once known
+	known  bool
+}
+
+// maxSnapshots bounds the snapshots remembered, about one for every active room, and maxAuthEvents what is remembered of each.
+const (
+	maxSnapshots  = 2048
+	maxAuthEvents = 512
+)
+
+// snapshotCache maps the numbers of committed snapshots to what is known of them. Numbers of snapshots that were rolled back are used again,
+// so nothing is added before its commit.
+type snapshotCache struct {
+	mu    sync.Mutex
+	order *lru.List
+	byNID map[int64]*lru.Element
+}
+
+type cached struct {
+	nid int64
+	*snapshot
+}
+
+func newSnapshotCache() *snapshotCache {
+	return &snapshotCache{order: lru.New(), byNID: map[int64]*lru.Element{}}
+}
+
+func (c *snapshotCache) get(nid int64) *snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	el := c.byNID[nid]
+	if el == nil {
+		return nil
+	}
+	c.order.MoveToFront(el)
+	return el.Value.(cached).snapshot
+}
+
+func (c *snapshotCache) put(nid int64, s *snapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el := c.byNID[nid]; el != nil {
+		el.Value = cached{nid, s}
+		return
+	}
+	c.byNID[nid] = c.order.PushFront(cached{nid, s})
+	if c.order.Len() > maxSnapshots {
+		delete(c.byNID, c.order.Remove(c.order.Back()).(cached).nid)
+	}
+}
+
+// drop forgets a snapshot, because an event of it has been redacted.
+func (c *snapshotCache) drop(nid int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el := c.byNID[nid]; el != nil {
+		delete(c.byNID, c.order.Remove(el).(cached).nid)
+	}
+}
+
+// with is the snapshot after one change, keeping all that is still true.
+func (s *snapshot) with(key storage.StateKey, e *authEvent) *snapshot {
+	next := &snapshot{events: make(map[storage.StateKey]*authEvent, len(s.events)+1), joined: s.joined, known: s.known}
+	if len(s.events) < maxAuthEvents {
+		maps.Copy(next.events, s.events)
+	}
+	next.events[key] = e
+	return next
+}
+
+// authState is the state of a room now, as the auth rules see it: a gomatrixserverlib.AuthEventProvider that loads what it is asked for.
+type authState struct {
+	tx      *storage.ReadTx
+	room    *storage.Room
+	version gomatrixserverlib.IRoomVersion
+	snap    *snapshot
+}
+
+// get finds the event of a piece of current state; nil if there is none.
+func (a *authState) get(key storage.StateKey) (*authEvent, error) {
+	e, ok := a.snap.events[key]
+	if ok {
+		return e, nil
+	}
+	stored, err := a.tx.CurrentStateKey(a.room.NID, key)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	if err == nil {
+		if e, err = toAuthEvent(stored, a.version); err != nil {
+			return nil, err
+		}
+	}
+	a.snap.events[key] = e
+	return e, nil
+}
+
+func toAuthEvent(e *storage.Event, version gomatrixserverlib.IRoomVersion) (*authEvent, error) {
+	pdu, err := version.NewEventFromTrustedJSONWithEventID(string(e.ID), e.JSON, e.RedactedBy != 0)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", e.ID, err)
+	}
+	return &authEvent{e.Pos, e.ID, pdu}, nil
+}
+
+func (a *authState) pdu(typ, key string) (gomatrixserverlib.PDU, error) {
+	e, err := a.get(storage.StateKey{Type: typ, Key: key})
+	if err != nil || e == nil {
+		return nil, err
+	}
+	return e.pdu, nil
+}
+
+// Create implements gomatrixserverlib.AuthEventProvider.
+func (a *authState) Create() (gomatrixserverlib.PDU, error) { return a.pdu(spec.MRoomCreate, "") }
+
+// JoinRules implements gomatrixserverlib.AuthEventProvider.
+func (a *authState) JoinRules() (gomatrixserverlib.PDU, error) { return a.pdu(spec.MRoomJoinRules, "") }
+
+// PowerLevels implements gomatrixserverlib.AuthEventProvider.
+func (a *authState) PowerLevels() (gomatrixserverlib.PDU, error) {
+	return a.pdu(spec.MRoomPowerLevels, "")
+}
+
+// Member implements gomatrixserverlib.AuthEventProvider.
+func (a *authState) Member(user spec.SenderID) (gomatrixserverlib.PDU, error) {
+	return a.pdu(spec.MRoomMember, string(user))
+}
+
+// ThirdPartyInvite implements gomatrixserverlib.AuthEventProvider.
+func (a *authState) ThirdPartyInvite(key string) (gomatrixserverlib.PDU, error) {
+	return a.pdu(spec.MRoomThirdPartyInvite, key)
+}
+
+// Valid implements gomatrixserverlib.AuthEventProvider: all state of a room is from that room.
+func (a *authState) Valid() bool { return true }
+
+// membership is a user's membership as the state has it, and the content of the event.
+func (a *authState) membership(user id.UserID) (string, gjson.Result, error) {
+	e, err := a.get(storage.StateKey{Type: spec.MRoomMember, Key: string(user)})
+	if err != nil || e == nil {
+		return spec.Leave, gjson.Result{}, err
+	}
+	content := gjson.ParseBytes(e.pdu.Content())
+	return content.Get("membership").String(), content, nil
+}
+
+// joined is the local users who are joined to the room.
+func (a *authState) joined() ([]id.UserID, error) {
+	if a.snap.known {
+		return a.snap.joined, nil
+	}
+	users, err := a.tx.LocalJoined(a.room.NID)
+	if err == nil {
+		a.snap.joined, a.snap.known = users, true
+	}
+	return users, err
+}
+
+// power is a room's power levels.
+type power struct {
+	gomatrixserverlib.PowerLevelContent
+	creators []string // where they stand above all levels
+}
+
+// user is the level of a user.
+func (p power) user(user id.UserID) int64 {
+	if slices.Contains(p.creators, string(user)) {
+		return math.MaxInt64
+	}
+	return p.UserLevel(spec.SenderID(user))
+}
+
+func (a *authState) power() (power, error) {
+	create, err := a.Create()
+	if err != nil || create == nil {
+		return power{}, fmt.Errorf("the create event of %s: %w", a.room.ID, errors.Join(err, storage.ErrNotFound))
+	}
+	levels, err := gomatrixserverlib.NewPowerLevelContentFromAuthEvents(a, string(create.SenderID()))
+	if err != nil {
+		return power{}, err
+	}
+	p := power{PowerLevelContent: levels}
+	if a.version.PrivilegedCreators() {
+		p.creators = gomatrixserverlib.CreatorsFromCreateEvent(create)
+	}
+	return p, nil
+}
+
+// authEvents is the ids that the event has to name in auth_events.
+//
+// Spec: server-server-api#auth-events-selection
+func (a *authState) authEvents(d draft) ([]id.EventID, error) {
+	needed, err := gomatrixserverlib.StateNeededForProtoEvent(&gomatrixserverlib.ProtoEvent{
+		Type: d.typ, StateKey: d.stateKey, Content: spec.RawJSON(d.content), SenderID: string(d.sender), Version: a.version,
+	})
+	if err != nil {
+		return nil, merr.Newf(merr.BadJSON, "The content is not that of an %s", d.typ)
+	}
+	out := []id.EventID{}
+	for _, t := range needed.Tuples() {
+		// The room's id stands for its create event. Spec: rooms/v12#event-format
+		if t.EventType == spec.MRoomCreate && a.version.DomainlessRoomIDs() {
+			continue
+		}
+		e, err := a.get(storage.StateKey{Type: t.EventType, Key: t.StateKey})
+		if err != nil {
+			return nil, err
+		}
+		if e != nil {
+			out = append(out, e.id)
+		}
+	}
+	return out, nil
+}
+
+// allowed applies the auth rules of the room's version to an event that is to follow the current state.
+//
+// Spec: server-server-api#authorization-rules
+func (a *authState) allowed(pdu gomatrixserverlib.PDU) error {
+	err := gomatrixserverlib.Allowed(pdu, a, userIDOf)
+	var refused *gomatrixserverlib.NotAllowed
+	if errors.As(err, &refused) {
+		return merr.New(merr.Forbidden, refused.Message)
+	}
+	if err != nil {
+		return merr.Newf(merr.Forbidden, "The event is not allowed: %s", err)
+	}
+	return nil
+}
+
+func userIDOf(_ spec.RoomID, sender spec.SenderID) (*spec.UserID, error) {
+	return spec.NewUserID(string(sender), true)
+}

@@ -1,0 +1,270 @@
+package roomserver
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+)
+
+// maxEvent is the limit of an event in its federation form, and maxField that of its type, state key, sender and room id, in bytes.
+//
+// Spec: client-server-api#size-limits
+const (
+	maxEvent = 65536
+	maxField = 255
+)
+
+// draft is an event before it is made: what its sender decides.
+type draft struct {
+	typ      string
+	stateKey *string
+	sender   id.UserID
+	content  json.RawMessage
+	redacts  id.EventID // of an m.room.redaction
+	ts       int64      // 0 for now
+
+	txn       storage.Txn // zero for events that no client's transaction id belongs to
+	carryOver id.RoomID   // for the join of an upgraded room: where the user comes from
+}
+
+func (d draft) key() (storage.StateKey, bool) {
+	if d.stateKey == nil {
+		return storage.StateKey{}, false
+	}
+	return storage.StateKey{Type: d.typ, Key: *d.stateKey}, true
+}
+
+// place is where in a room's graph a draft goes.
+type place struct {
+	version gomatrixserverlib.IRoomVersion
+	room    id.RoomID // empty for the create event of a room whose id is made from it
+	prev    []id.EventID
+	auth    []id.EventID
+	depth   int64
+	ts      int64
+}
+
+// build makes a signed event of a draft. For the event format of room versions 3 and later it writes the canonical form directly instead of
+// going through gomatrixserverlib's builder, which decodes and encodes the event nine times (docs/adr/0003); a test holds both to the same
+// result.
+func (s *Server) build(d draft, p place) (id.EventID, []byte, error) {
+	content, err := canonicalContent(d.content, p.version)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(d.typ) > maxField || d.stateKey != nil && len(*d.stateKey) > maxField || len(d.sender) > maxField || len(p.room) > maxField {
+		return "", nil, merr.New(merr.TooLarge, "The event's type or state key is longer than 255 bytes")
+	}
+	var (
+		event id.EventID
+		raw   []byte
+	)
+	if p.version.EventFormat() == gomatrixserverlib.EventFormatV1 {
+		event, raw, err = s.buildV1(d, p, content)
+	} else {
+		event, raw, err = s.buildV2(d, p, content)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	// Spec: client-server-api#size-limits
+	if len(raw) > maxEvent {
+		return "", nil, merr.Newf(merr.TooLarge, "The event is larger than %d bytes", maxEvent)
+	}
+	return event, raw, nil
+}
+
+// canonicalContent checks what a client wants as content and brings it into canonical form.
+//
+// Spec: appendices#canonical-json
+func canonicalContent(content json.RawMessage, version gomatrixserverlib.IRoomVersion) ([]byte, error) {
+	if t := bytes.TrimLeft(content, " \t\r\n"); len(t) == 0 || t[0] != '{' {
+		return nil, merr.New(merr.BadJSON, "The content of an event must be an object")
+	}
+	out, err := gomatrixserverlib.EnforcedCanonicalJSON(content, version.Version())
+	var bad gomatrixserverlib.BadJSONError
+	if errors.As(err, &bad) {
+		return nil, merr.New(merr.BadJSON, "The content has numbers that canonical JSON does not allow")
+	}
+	return out, err
+}
+
+// buildV1 is build for room versions 1 and 2, where event ids are made up by the server.
+func (s *Server) buildV1(d draft, p place, content []byte) (id.EventID, []byte, error) {
+	b := p.version.NewEventBuilderFromProtoEvent(&gomatrixserverlib.ProtoEvent{
+		SenderID: string(d.sender), RoomID: string(p.room), Type: d.typ, StateKey: d.stateKey, Redacts: string(d.redacts),
+		Depth: p.depth, Content: content, PrevEvents: toStrings(p.prev), AuthEvents: toStrings(p.auth),
+	})
+	pdu, err := b.Build(time.UnixMilli(p.ts), spec.ServerName(s.cfg.Name), s.cfg.KeyID, s.cfg.Key)
+	if err != nil {
+		return "", nil, fmt.Errorf("build an event: %w", err)
+	}
+	return id.EventID(pdu.EventID()), pdu.JSON(), nil
+}
+
+func toStrings[T ~string](in []T) []string {
+	out := make([]string, len(in))
+	for i, v := range in {
+		out[i] = string(v)
+	}
+	return out
+}
+
+// buildV2 writes the members of the event in the order of canonical JSON, so that nothing has to be sorted.
+//
+// Spec: server-server-api#calculating-the-content-hash-for-an-event, server-server-api#signing-events
+func (s *Server) buildV2(d draft, p place, content []byte) (id.EventID, []byte, error) {
+	e := eventWriter{d: d, p: p}
+	hash := sha256.Sum256(e.write(make([]byte, 0, 512+len(content)), content, "", "", true))
+	hashes := base64.RawStdEncoding.EncodeToString(hash[:])
+
+	kept, err := redactedContent(d, p.version, content)
+	if err != nil {
+		return "", nil, err
+	}
+	signed := e.write(make([]byte, 0, 512+len(kept)), kept, hashes, "", false)
+	sum := sha256.Sum256(signed)
+	encoding := base64.RawURLEncoding
+	if p.version.EventIDFormat() == gomatrixserverlib.EventIDFormatV2 {
+		encoding = base64.RawStdEncoding
+	}
+	event := id.EventID("$" + encoding.EncodeToString(sum[:]))
+	signature := base64.RawStdEncoding.EncodeToString(ed25519.Sign(s.cfg.Key, signed))
+	signatures := `{"` + string(s.cfg.Name) + `":{"` + string(s.cfg.KeyID) + `":"` + signature + `"}}`
+	return event, e.write(make([]byte, 0, 768+len(content)), content, hashes, signatures, true), nil
+}
+
+type eventWriter struct {
+	d draft
+	p place
+}
+
+// write appends the event with what is not empty of hashes and signatures; full says that the members which a redaction removes are wanted.
+func (e eventWriter) write(b, content []byte, hashes, signatures string, full bool) []byte {
+	b = append(b, `{"auth_events":`...)
+	b = appendIDs(b, e.p.auth)
+	b = append(b, `,"content":`...)
+	b = append(b, content...)
+	b = append(b, `,"depth":`...)
+	b = strconv.AppendInt(b, e.p.depth, 10)
+	if hashes != "" {
+		b = append(b, `,"hashes":{"sha256":"`...)
+		b = append(b, hashes...)
+		b = append(b, `"}`...)
+	}
+	b = append(b, `,"origin_server_ts":`...)
+	b = strconv.AppendInt(b, e.p.ts, 10)
+	b = append(b, `,"prev_events":`...)
+	b = appendIDs(b, e.p.prev)
+	if e.d.redacts != "" && full && !redactsInContent(e.p.version) {
+		b = append(b, `,"redacts":`...)
+		b = appendString(b, string(e.d.redacts))
+	}
+	if e.p.room != "" {
+		b = append(b, `,"room_id":`...)
+		b = appendString(b, string(e.p.room))
+	}
+	b = append(b, `,"sender":`...)
+	b = appendString(b, string(e.d.sender))
+	if signatures != "" {
+		b = append(b, `,"signatures":`...)
+		b = append(b, signatures...)
+	}
+	if e.d.stateKey != nil {
+		b = append(b, `,"state_key":`...)
+		b = appendString(b, *e.d.stateKey)
+	}
+	b = append(b, `,"type":`...)
+	b = appendString(b, e.d.typ)
+	return append(b, '}')
+}
+
+func appendIDs(b []byte, ids []id.EventID) []byte {
+	b = append(b, '[')
+	for i, v := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, string(v))
+	}
+	return append(b, ']')
+}
+
+// appendString appends a string in canonical JSON: only quotes, backslashes and control characters are escaped.
+func appendString(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c == '\n':
+			b = append(b, `\n`...)
+		case c == '\r':
+			b = append(b, `\r`...)
+		case c == '\t':
+			b = append(b, `\t`...)
+		case c == '\b':
+			b = append(b, `\b`...)
+		case c == '\f':
+			b = append(b, `\f`...)
+		case c < 0x20:
+			b = append(b, `\u00`...)
+			b = append(b, hex[c>>4], hex[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
+}
+
+// redactsInContent says where a redaction names its target: in the content since room version 11, which is also the version since which the
+// creator is not in the content of the create event (MSC2174, MSC2175).
+func redactsInContent(version gomatrixserverlib.IRoomVersion) bool {
+	return !version.CreatorInCreateEvent()
+}
+
+// keepsContent is the event types of which a redaction keeps something, in any room version. All others keep nothing.
+//
+// Spec: rooms#redactions
+var keepsContent = map[string]bool{
+	spec.MRoomMember: true, spec.MRoomCreate: true, spec.MRoomJoinRules: true, spec.MRoomPowerLevels: true, spec.MRoomAliases: true,
+	spec.MRoomHistoryVisibility: true, spec.MRoomRedaction: true,
+}
+
+// redactedContent is the canonical form of what a redaction would leave of content.
+func redactedContent(d draft, version gomatrixserverlib.IRoomVersion, content []byte) ([]byte, error) {
+	if !keepsContent[d.typ] {
+		return []byte("{}"), nil
+	}
+	event := make([]byte, 0, len(content)+64)
+	event = append(event, `{"type":`...)
+	event = appendString(event, d.typ)
+	event = append(event, `,"content":`...)
+	event = append(event, content...)
+	event = append(event, '}')
+	redacted, err := version.RedactEventJSON(event)
+	if err != nil {
+		return nil, fmt.Errorf("redact an event: %w", err)
+	}
+	var kept struct {
+		Content json.RawMessage `json:"content"`
+	}
+	if err := json.Unmarshal(redacted, &kept); err != nil {
+		return nil, fmt.Errorf("read a redacted event: %w", err)
+	}
+	return gomatrixserverlib.CanonicalJSON(kept.Content)
+}

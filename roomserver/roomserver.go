@@ -1,0 +1,107 @@
+// Package roomserver is the only writer of room events: it makes, judges and stores them, and keeps everything that follows from them (state,
+// memberships, summaries, relations, unread counts) in the same transaction. It refuses to format events for clients and to read history for
+// them: that is the work of internal/clientevent and the handlers.
+//
+// Every exported method that changes something is one storage.Update. Updates run one after the other, so what a method reads of a room
+// inside its Update (extremities, state) cannot change before it writes: the writer is the lock of all rooms.
+package roomserver
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"log/slog"
+	"strings"
+
+	"github.com/matrix-org/gomatrixserverlib"
+
+	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/hub"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+)
+
+// Config is what an operator decides about rooms.
+type Config struct {
+	Name           id.ServerName
+	DefaultVersion gomatrixserverlib.RoomVersion
+	KeyID          gomatrixserverlib.KeyID
+	Key            ed25519.PrivateKey
+}
+
+// Accounts is what rooms need to know of users. It is joined in internal/app.
+type Accounts interface {
+	// Notifications says which of users the event notifies. The event is not stored yet; it runs inside the event's transaction.
+	Notifications(tx *storage.ReadTx, room *storage.Room, event *storage.Event, users []id.UserID) ([]Notification, error)
+	// CarryOver copies what a user has set for one room (tags, push rules) to the room that replaces it.
+	CarryOver(tx *storage.Tx, user id.UserID, from, to id.RoomID) error
+}
+
+// Notification is one user's unread event.
+type Notification struct {
+	User      id.UserID
+	Highlight bool
+}
+
+// Server writes rooms. It is safe for concurrent use.
+type Server struct {
+	cfg      Config
+	store    *storage.Store
+	hub      *hub.Hub
+	accounts Accounts
+	clock    clock.Clock
+	log      *slog.Logger
+	versions map[gomatrixserverlib.RoomVersion]gomatrixserverlib.IRoomVersion
+	cache    *snapshotCache
+}
+
+// New returns a Server over a store.
+func New(cfg Config, store *storage.Store, h *hub.Hub, accounts Accounts, c clock.Clock, log *slog.Logger) *Server {
+	return &Server{
+		cfg: cfg, store: store, hub: h, accounts: accounts, clock: c, log: log,
+		versions: Versions(),
+		cache:    newSnapshotCache(),
+	}
+}
+
+// Versions is the room versions that this server supports: all that the specification calls stable.
+//
+// Spec: rooms#complete-list-of-room-versions
+func Versions() map[gomatrixserverlib.RoomVersion]gomatrixserverlib.IRoomVersion {
+	out := gomatrixserverlib.StableRoomVersions()
+	for v := range out {
+		// The library also counts experiments as stable; their names have a dot.
+		if strings.Contains(string(v), ".") {
+			delete(out, v)
+		}
+	}
+	return out
+}
+
+// DefaultVersion is the version of rooms made without a wish.
+func (s *Server) DefaultVersion() gomatrixserverlib.RoomVersion { return s.cfg.DefaultVersion }
+
+func (s *Server) local(user id.UserID) bool { return user.Server() == s.cfg.Name }
+
+// update runs fn on the room in one transaction and afterwards wakes who has to hear of it.
+func (s *Server) update(ctx context.Context, room id.RoomID, fn func(h *head) error) error {
+	return s.store.Update(ctx, func(tx *storage.Tx) error {
+		h, err := s.open(tx, room)
+		if err != nil {
+			return err
+		}
+		if err := fn(h); err != nil {
+			return err
+		}
+		return h.finish()
+	})
+}
+
+// must marshals a value that always marshals: maps with string keys, strings, numbers and raw JSON that has been checked.
+func must(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return json.RawMessage("null")
+	}
+	return b
+}

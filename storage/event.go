@@ -1,0 +1,314 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// EventStatus says what became of an event when it was received.
+type EventStatus int
+
+// Only accepted events are part of a room's timeline.
+// Spec: server-server-api#checks-performed-on-receipt-of-a-pdu
+const (
+	Accepted   EventStatus = 0
+	SoftFailed EventStatus = 1
+	Rejected   EventStatus = 2
+	Outlier    EventStatus = 3
+)
+
+// Event is a stored event. Events are cached and shared between requests: once read, nobody may change one.
+type Event struct {
+	Pos         int64
+	ID          id.EventID
+	Room        int64
+	RoomID      id.RoomID
+	Type        string
+	StateKey    *string
+	Sender      id.UserID
+	Depth       int64
+	TS          int64 // origin_server_ts
+	StateBefore int64 // snapshot
+	StateAfter  int64 // snapshot; StateBefore, for message events
+	Status      EventStatus
+	Replaces    int64 // position of the state event that this one took the place of
+	RedactedBy  int64 // position of the redaction
+	TxnDevice   id.DeviceID
+	TxnID       string
+	JSON        []byte // as the federation sees it
+
+	once   sync.Once
+	client []byte
+}
+
+// IsState reports whether the event is the state event typ with the given key.
+func (e *Event) IsState(typ, key string) bool {
+	return e.StateKey != nil && e.Type == typ && *e.StateKey == key
+}
+
+// Content is the event's content as stored.
+func (e *Event) Content() []byte {
+	return []byte(gjson.GetBytes(e.JSON, "content").Raw)
+}
+
+// Get looks up a path of the event, such as "content.membership".
+func (e *Event) Get(path string) gjson.Result { return gjson.GetBytes(e.JSON, path) }
+
+// ClientFields is the part of the event's client form that is the same for everyone: the members of the JSON object but room_id and
+// unsigned, without braces. It is made once and shared; nobody may change it.
+//
+// Spec: client-server-api#room-event-format
+func (e *Event) ClientFields() []byte {
+	e.once.Do(func() {
+		r := gjson.GetManyBytes(e.JSON, "content", "origin_server_ts", "sender", "state_key", "type", "redacts", "content.redacts")
+		content, redacts := r[0].Raw, r[5].Raw
+		if content == "" {
+			content = "{}"
+		}
+		if e.Type == "m.room.redaction" {
+			// Clients of either generation find the target: in the content since room version 11, beside it before.
+			// Spec: client-server-api#mroomredaction
+			if redacts == "" {
+				redacts = r[6].Raw
+			} else if r[6].Raw == "" && content != "{}" {
+				content = content[:len(content)-1] + `,"redacts":` + redacts + `}`
+			} else if content == "{}" {
+				content = `{"redacts":` + redacts + `}`
+			}
+		}
+		b := make([]byte, 0, len(content)+len(e.ID)+len(e.Sender)+len(e.Type)+160)
+		b = append(b, `"content":`...)
+		b = append(b, content...)
+		b = append(b, `,"event_id":"`...)
+		b = append(b, e.ID...)
+		b = append(b, `","origin_server_ts":`...)
+		b = append(b, r[1].Raw...)
+		b = append(b, `,"sender":`...)
+		b = append(b, r[2].Raw...)
+		if r[3].Raw != "" {
+			b = append(b, `,"state_key":`...)
+			b = append(b, r[3].Raw...)
+		}
+		if redacts != "" && e.Type == "m.room.redaction" {
+			b = append(b, `,"redacts":`...)
+			b = append(b, redacts...)
+		}
+		b = append(b, `,"type":`...)
+		b = append(b, r[4].Raw...)
+		e.client = b
+	})
+	return e.client
+}
+
+func (e *Event) size() int { return 2*len(e.JSON) + 400 }
+
+const eventColumns = `pos, event_id, room, type, state_key, sender, depth, ts, state_before, state_after, status, replaces, redacted_by,
+	txn_device, txn_id, json`
+
+type eventRow struct {
+	Event
+	typ, sender int64
+	stateKey    *int64
+}
+
+func scanEvent(r rowScanner) (*eventRow, error) {
+	e := &eventRow{}
+	err := r.Scan(&e.Pos, &e.ID, &e.Room, &e.typ, &e.stateKey, &e.sender, &e.Depth, &e.TS, &e.StateBefore, &e.StateAfter, &e.Status,
+		&e.Replaces, &e.RedactedBy, &e.TxnDevice, &e.TxnID, &e.JSON)
+	return e, err
+}
+
+// finish turns numbers into strings and offers the event to the cache.
+func (tx *ReadTx) finish(r *eventRow) (*Event, error) {
+	e := &r.Event
+	typ, err := tx.word(r.typ)
+	if err != nil {
+		return nil, fmt.Errorf("type of %s: %w", e.ID, err)
+	}
+	e.Type = typ
+	sender, err := tx.word(r.sender)
+	if err != nil {
+		return nil, fmt.Errorf("sender of %s: %w", e.ID, err)
+	}
+	e.Sender = id.UserID(sender)
+	if r.stateKey != nil {
+		key, err := tx.word(*r.stateKey)
+		if err != nil {
+			return nil, fmt.Errorf("state key of %s: %w", e.ID, err)
+		}
+		e.StateKey = &key
+	}
+	if e.RoomID, err = tx.RoomID(e.Room); err != nil {
+		return nil, fmt.Errorf("room of %s: %w", e.ID, err)
+	}
+	if tx.writer == nil {
+		tx.store.events.add(e, tx.epoch)
+	}
+	return e, nil
+}
+
+// Event finds an event by its id, whatever its status.
+func (tx *ReadTx) Event(event id.EventID) (*Event, error) {
+	if e, ok := tx.store.events.byID(event); ok {
+		return e, nil
+	}
+	r, err := scanEvent(tx.queryRow(`select `+eventColumns+` from events where event_id = $1`, string(event)))
+	if err != nil {
+		return nil, err
+	}
+	return tx.finish(r)
+}
+
+// EventInRoom is Event for an accepted event of this room; any other is ErrNotFound.
+func (tx *ReadTx) EventInRoom(room int64, event id.EventID) (*Event, error) {
+	e, err := tx.Event(event)
+	if err == nil && (e.Room != room || e.Status != Accepted) {
+		return nil, ErrNotFound
+	}
+	return e, err
+}
+
+// EventAt finds an event by its position.
+func (tx *ReadTx) EventAt(pos int64) (*Event, error) {
+	out, err := tx.EventsAt([]int64{pos})
+	if err == nil && out[0] == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
+// EventsAt finds events by their positions, in that order; where there is none, the element is nil.
+func (tx *ReadTx) EventsAt(positions []int64) ([]*Event, error) {
+	out := make([]*Event, len(positions))
+	var missing []int64
+	for i, p := range positions {
+		if e, ok := tx.store.events.at(p); ok {
+			out[i] = e
+		} else {
+			missing = append(missing, p)
+		}
+	}
+	if len(missing) == 0 {
+		return out, nil
+	}
+	var rows []*eventRow
+	var err error
+	if len(missing) == 1 {
+		var r *eventRow
+		if r, err = scanEvent(tx.queryRow(`select `+eventColumns+` from events where pos = $1`, missing[0])); err == nil {
+			rows = append(rows, r)
+		} else if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+	} else {
+		rows, err = collect(tx, scanEvent, `select `+eventColumns+` from events where `+tx.inInts("pos", 1), list(missing))
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[int64]*Event, len(rows))
+	var nids []int64
+	for _, r := range rows {
+		nids = append(nids, r.sender, r.typ)
+		if r.stateKey != nil {
+			nids = append(nids, *r.stateKey)
+		}
+	}
+	if err := tx.warmWords(nids); err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		e, err := tx.finish(r)
+		if err != nil {
+			return nil, err
+		}
+		found[e.Pos] = e
+	}
+	for i, p := range positions {
+		if out[i] == nil {
+			out[i] = found[p]
+		}
+	}
+	return out, nil
+}
+
+// Span is a stretch of a room's history: after < pos <= upTo.
+type Span struct{ After, UpTo int64 }
+
+// Timeline is the accepted events of a room within a span: the first limit in order, or the last limit in reverse order.
+func (tx *ReadTx) Timeline(room int64, span Span, limit int, reverse bool) ([]*Event, error) {
+	positions, err := tx.TimelinePositions(room, span, limit, reverse)
+	if err != nil {
+		return nil, err
+	}
+	return tx.EventsAt(positions)
+}
+
+// TimelinePositions is Timeline without the events; it reads nothing but an index.
+func (tx *ReadTx) TimelinePositions(room int64, span Span, limit int, reverse bool) ([]int64, error) {
+	order := "asc"
+	if reverse {
+		order = "desc"
+	}
+	return collect(tx, scanOne[int64], `select pos from events where room = $1 and pos > $2 and pos <= $3 and status = 0
+		order by pos `+order+` limit $4`, room, span.After, span.UpTo, limit)
+}
+
+// EventNear is the accepted event closest to ts, in milliseconds: the first at or after it, or the last at or before it.
+func (tx *ReadTx) EventNear(room, ts int64, backwards bool) (*Event, error) {
+	sql := `select pos from events where room = $1 and ts >= $2 and status = 0 order by ts, pos limit 1`
+	if backwards {
+		sql = `select pos from events where room = $1 and ts <= $2 and status = 0 order by ts desc, pos desc limit 1`
+	}
+	var pos int64
+	if err := tx.queryRow(sql, room, ts).Scan(&pos); err != nil {
+		return nil, err
+	}
+	return tx.EventAt(pos)
+}
+
+// AddEvent stores an event whose Pos has been taken from NextPos. An event id that is there already is an error.
+func (tx *Tx) AddEvent(e *Event) error {
+	typ, err := tx.intern(e.Type)
+	if err != nil {
+		return err
+	}
+	sender, err := tx.intern(string(e.Sender))
+	if err != nil {
+		return err
+	}
+	var key *int64
+	if e.StateKey != nil {
+		k, err := tx.intern(*e.StateKey)
+		if err != nil {
+			return err
+		}
+		key = &k
+	}
+	_, err = tx.exec(`insert into events (`+eventColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+		e.Pos, string(e.ID), e.Room, typ, key, sender, e.Depth, e.TS, e.StateBefore, e.StateAfter, int64(e.Status), e.Replaces, e.RedactedBy,
+		string(e.TxnDevice), e.TxnID, e.JSON)
+	if err != nil {
+		return err
+	}
+	tx.OnCommit(func() { tx.store.events.add(e, tx.store.events.current()) })
+	return nil
+}
+
+// RedactEvent replaces an event's JSON by its redacted form and notes the redaction.
+func (tx *Tx) RedactEvent(e *Event, by int64, redacted []byte) error {
+	_, err := tx.exec(`update events set json = $2, redacted_by = $3 where pos = $1`, e.Pos, redacted, by)
+	if err != nil {
+		return err
+	}
+	tx.OnCommit(func() { tx.store.events.forget(e.Pos, e.ID) })
+	return nil
+}

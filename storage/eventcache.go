@@ -1,0 +1,87 @@
+package storage
+
+import (
+	lru "container/list"
+	"sync"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// eventCache keeps recently used events within a budget of bytes. Events can change, by redaction: an epoch makes sure that a reader whose
+// snapshot is older than a change cannot put the old form back.
+type eventCache struct {
+	mu     sync.Mutex
+	epoch  int64
+	budget int
+	bytes  int
+	order  *lru.List // of *Event, most recently used first
+	pos    map[int64]*lru.Element
+	ids    map[id.EventID]*lru.Element
+
+	hits, misses int64
+}
+
+func newEventCache(budget int) *eventCache {
+	return &eventCache{budget: budget, order: lru.New(), pos: map[int64]*lru.Element{}, ids: map[id.EventID]*lru.Element{}}
+}
+
+// current is the epoch to note before a snapshot is taken.
+func (c *eventCache) current() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch
+}
+
+func (c *eventCache) at(pos int64) (*Event, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.use(c.pos[pos])
+}
+
+func (c *eventCache) byID(event id.EventID) (*Event, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.use(c.ids[event])
+}
+
+func (c *eventCache) use(el *lru.Element) (*Event, bool) {
+	if el == nil {
+		c.misses++
+		return nil, false
+	}
+	c.hits++
+	c.order.MoveToFront(el)
+	return el.Value.(*Event), true
+}
+
+// add keeps e unless an event has changed since epoch.
+func (c *eventCache) add(e *Event, epoch int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if epoch != c.epoch || c.pos[e.Pos] != nil {
+		return
+	}
+	el := c.order.PushFront(e)
+	c.pos[e.Pos], c.ids[e.ID] = el, el
+	c.bytes += e.size()
+	for c.bytes > c.budget && c.order.Len() > 1 {
+		c.remove(c.order.Back())
+	}
+}
+
+// forget drops an event that has changed and begins a new epoch.
+func (c *eventCache) forget(pos int64, event id.EventID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	if el := c.pos[pos]; el != nil {
+		c.remove(el)
+	}
+}
+
+func (c *eventCache) remove(el *lru.Element) {
+	e := c.order.Remove(el).(*Event)
+	delete(c.pos, e.Pos)
+	delete(c.ids, e.ID)
+	c.bytes -= e.size()
+}

@@ -1,0 +1,311 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxGroup     = 128                   // Updates in one outer transaction
+	maxGroupTime = 20 * time.Millisecond // after which no further Update joins, so that the first need not wait long
+)
+
+// Update runs fn in a transaction of its own and returns nil only after its changes are durable. If fn returns an error, or
+// panics, or one of its statements fails, nothing of it is kept and the error is returned.
+//
+// There is one writer: fn runs alone, exactly once, on the writer's goroutine. It must be short, must not do network I/O, must
+// not wait for other goroutines and must not call View or Update. Updates that arrive together share one commit, which is what
+// makes durability cheap; each still succeeds or fails by itself, except that all fail if the common commit does.
+//
+// If ctx ends while fn is waiting for its turn, fn is not run; once it runs, it is completed.
+func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	return s.writer.do(ctx, fn)
+}
+
+// job is one Update on its way through the writer.
+type job struct {
+	ctx  context.Context
+	fn   func(tx *Tx) error
+	got  atomic.Bool // by the writer, which runs it, or by the caller, who has given up
+	tx   *Tx
+	err  error
+	done chan struct{}
+}
+
+// writer owns the writing connection. It runs jobs in the order of their arrival and commits them in groups: the first job of a
+// group needs no savepoint, because when it fails there is nothing else to keep; every later one gets its own.
+type writer struct {
+	store  *Store
+	conn   conn
+	reopen func(ctx context.Context) (conn, error)
+	ends   ends // handed out so far
+	queue  chan *job
+	mu     sync.RWMutex // closed; held for reading while sending to queue
+	closed bool
+	ended  chan struct{}
+
+	group   []*job // in the open outer transaction, in order
+	kept    int    // how many of them succeeded so far
+	started ends   // when the outer transaction began
+
+	updates, failures, commits, largest atomic.Uint64
+	commitNanos, writeNanos             atomic.Int64
+}
+
+func newWriter(s *Store, c conn, at ends, reopen func(ctx context.Context) (conn, error)) *writer {
+	w := &writer{store: s, conn: c, ends: at, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+func (w *writer) do(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
+	if err := w.enqueue(j); err != nil {
+		return err
+	}
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+		if j.got.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		<-j.done
+	}
+	return j.err
+}
+
+func (w *writer) enqueue(j *job) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return ErrClosed
+	}
+	select {
+	case w.queue <- j:
+		return nil
+	case <-j.ctx.Done():
+		return j.ctx.Err()
+	}
+}
+
+// close lets the waiting jobs finish and closes the connection.
+func (w *writer) close() error {
+	w.mu.Lock()
+	w.closed = true
+	close(w.queue)
+	w.mu.Unlock()
+	<-w.ended
+	return w.conn.close()
+}
+
+// run is the writer's goroutine. A function that ends its goroutine (a test's t.Fatal inside Update does) takes this one with
+// it; the group is then rolled back and another goroutine goes on.
+func (w *writer) run() {
+	returned := false
+	defer func() {
+		if returned {
+			close(w.ended)
+			return
+		}
+		w.abort(errors.New("storage: the function given to Update ended its goroutine"))
+		go w.run()
+	}()
+	for j := range w.queue {
+		w.runGroup(j)
+	}
+	returned = true
+}
+
+// runGroup runs j and whatever is waiting behind it in one outer transaction and commits it.
+func (w *writer) runGroup(j *job) {
+	start := time.Now()
+	for more := true; more; j, more = w.nextJob(start) {
+		if !j.got.CompareAndSwap(false, true) {
+			continue
+		}
+		if j.err = j.ctx.Err(); j.err != nil {
+			close(j.done)
+			continue
+		}
+		w.runJob(j)
+	}
+	w.commit()
+	w.writeNanos.Add(int64(time.Since(start)))
+}
+
+// nextJob is the next waiting job, if it may still join the group.
+func (w *writer) nextJob(start time.Time) (*job, bool) {
+	if len(w.group) >= maxGroup || time.Since(start) > maxGroupTime {
+		return nil, false
+	}
+	select {
+	case j, ok := <-w.queue:
+		return j, ok
+	default:
+		return nil, false
+	}
+}
+
+// runJob runs one job and undoes it if it fails. Its caller hears of it after the outer commit either way, because even a
+// failure may rest on what an earlier job of the group has written.
+func (w *writer) runJob(j *job) {
+	w.group = append(w.group, j)
+	alone := w.kept == 0
+	if j.err = w.beginJob(alone); j.err != nil {
+		if !alone {
+			w.abort(j.err)
+		}
+		return
+	}
+	j.tx = &Tx{ReadTx: ReadTx{store: w.store, conn: w.conn, ctx: context.Background(), writer: w}}
+	j.err = call(j.fn, j.tx)
+	if j.err == nil && j.tx.open != nil {
+		j.err = errors.New("storage: the rows of a query were left open")
+	}
+	if j.err == nil && j.tx.err != nil {
+		j.err = fmt.Errorf("storage: an ignored statement failed: %w", j.tx.err)
+	}
+	j.tx.end()
+	if err := w.endJob(alone, j.err == nil); err != nil {
+		w.abort(err)
+		return
+	}
+	if j.err == nil {
+		w.kept++
+	}
+}
+
+func (w *writer) beginJob(alone bool) error {
+	if !alone {
+		return w.control("savepoint job")
+	}
+	if !w.conn.usable() {
+		_ = w.conn.close() // it is lost, or stuck in a transaction that could not be rolled back
+		c, err := w.reopen(context.Background())
+		if err != nil {
+			return err
+		}
+		w.conn = c
+	}
+	if err := w.control(w.store.dialect.beginWrite); err != nil {
+		return err
+	}
+	if w.store.dialect.lockPosition {
+		at, err := readEnds(context.Background(), w.conn, "select pos, backfill from stream_position for update")
+		if err != nil {
+			_ = w.control("rollback") // err says what is wrong
+			return err
+		}
+		w.ends.pos, w.ends.backfill = max(w.ends.pos, at.pos), min(w.ends.backfill, at.backfill)
+	}
+	w.started = w.ends
+	return nil
+}
+
+func (w *writer) endJob(alone, keep bool) error {
+	switch {
+	case keep && alone: // the outer commit keeps it
+		return nil
+	case keep:
+		return w.control("release savepoint job")
+	case alone:
+		return w.control("rollback")
+	}
+	if err := w.control("rollback to savepoint job"); err != nil {
+		return err
+	}
+	return w.control("release savepoint job")
+}
+
+func (w *writer) control(sql string) error {
+	if _, err := w.conn.exec(context.Background(), sql, nil); err != nil {
+		return fmt.Errorf("storage: %s: %w", sql, err)
+	}
+	return nil
+}
+
+// commit makes the group durable, runs its OnCommit functions in order and tells the callers.
+func (w *writer) commit() {
+	if w.kept == 0 {
+		w.finish(nil)
+		return
+	}
+	start := time.Now()
+	if w.ends != w.started {
+		_, err := w.conn.exec(context.Background(),
+			"update stream_position set pos = $1, backfill = $2", []any{w.ends.pos, w.ends.backfill})
+		if err == nil {
+			err = w.store.announce(w.conn, w.ends.pos)
+		}
+		if err != nil {
+			w.abort(fmt.Errorf("storage: write the stream position: %w", err))
+			return
+		}
+	}
+	if err := w.control("commit"); err != nil {
+		w.abort(err)
+		return
+	}
+	w.commitNanos.Add(int64(time.Since(start)))
+	w.commits.Add(1)
+	if n := uint64(w.kept); n > w.largest.Load() {
+		w.largest.Store(n)
+	}
+	w.store.advance(w.ends.pos)
+	w.finish(nil)
+}
+
+// abort rolls the outer transaction back; every job of the group fails.
+func (w *writer) abort(err error) {
+	for _, j := range w.group {
+		if j.tx != nil {
+			j.tx.end() // of a function that ended its goroutine
+		}
+	}
+	// A failed rollback needs no report of its own: the connection is then unusable and replaced.
+	_, _ = w.conn.exec(context.Background(), "rollback", nil)
+	w.store.log.Error("storage: a commit failed", "error", err, "updates", len(w.group))
+	w.finish(err)
+}
+
+// finish ends the group: OnCommit functions first, so that who returns from Update finds their effects.
+func (w *writer) finish(err error) {
+	group := w.group
+	w.group, w.kept = nil, 0
+	for _, j := range group {
+		if err != nil {
+			j.err = errors.Join(j.err, err)
+		}
+		if j.err != nil {
+			w.failures.Add(1)
+			continue
+		}
+		w.updates.Add(1)
+		for _, fn := range j.tx.onCommit {
+			if perr := call(func(*Tx) error { fn(); return nil }, nil); perr != nil {
+				w.store.log.Error("storage: a function given to OnCommit failed", "error", perr)
+			}
+		}
+	}
+	for _, j := range group {
+		close(j.done)
+	}
+}
+
+// call runs fn and turns a panic into an error.
+func call(fn func(tx *Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("storage: panic in a transaction: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(tx)
+}

@@ -1,0 +1,186 @@
+package storage
+
+import (
+	"errors"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// Membership is a user's place in a room, as the room's current state has it.
+type Membership struct {
+	User       id.UserID
+	Room       int64
+	RoomID     id.RoomID
+	Membership string // join, invite, leave, ban or knock
+	Event      int64  // position of the event, 0 where we have none
+	Pos        int64  // when it became so
+	Sender     id.UserID
+	Forgotten  bool
+	Name       string // displayname of the event
+	AvatarURL  string
+	Stripped   string // JSON array of stripped state, with an invite or knock
+}
+
+const membershipColumns = `member, room, membership, event, pos, sender, forgotten, name, avatar_url, stripped`
+
+type membershipRow struct {
+	Membership
+	member, sender int64
+}
+
+func scanMembership(r rowScanner) (*membershipRow, error) {
+	m := &membershipRow{}
+	err := r.Scan(&m.member, &m.Room, &m.Membership.Membership, &m.Event, &m.Pos, &m.sender, &m.Forgotten, &m.Name, &m.AvatarURL, &m.Stripped)
+	return m, err
+}
+
+func (tx *ReadTx) memberships(rows []*membershipRow, err error) ([]Membership, error) {
+	if err != nil {
+		return nil, err
+	}
+	nids := make([]int64, 0, len(rows)+1)
+	for _, r := range rows {
+		nids = append(nids, r.member)
+		if r.sender != r.member {
+			nids = append(nids, r.sender)
+		}
+	}
+	if err := tx.warmWords(nids); err != nil {
+		return nil, err
+	}
+	out := make([]Membership, len(rows))
+	for i, r := range rows {
+		m := r.Membership
+		user, err := tx.word(r.member)
+		if err != nil {
+			return nil, err
+		}
+		sender, err := tx.word(r.sender)
+		if err != nil {
+			return nil, err
+		}
+		if m.RoomID, err = tx.RoomID(m.Room); err != nil {
+			return nil, err
+		}
+		m.User, m.Sender = id.UserID(user), id.UserID(sender)
+		out[i] = m
+	}
+	return out, nil
+}
+
+// Membership is a user's membership of one room.
+func (tx *ReadTx) Membership(room int64, user id.UserID) (Membership, error) {
+	member, err := tx.wordNID(string(user))
+	if err != nil {
+		return Membership{}, err
+	}
+	r, err := scanMembership(tx.queryRow(`select `+membershipColumns+` from memberships where member = $1 and room = $2`, member, room))
+	if err != nil {
+		return Membership{}, err
+	}
+	out, err := tx.memberships([]*membershipRow{r}, nil)
+	if err != nil {
+		return Membership{}, err
+	}
+	return out[0], nil
+}
+
+// MembershipsOf is all rooms that a user has ever had to do with.
+func (tx *ReadTx) MembershipsOf(user id.UserID) ([]Membership, error) {
+	member, err := tx.wordNID(string(user))
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from memberships where member = $1`, member))
+}
+
+// Members is the members of a room with one membership, such as "join".
+func (tx *ReadTx) Members(room int64, membership string) ([]Membership, error) {
+	return tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from memberships where room = $1 and membership = $2`,
+		room, membership))
+}
+
+// FirstMembers is up to limit members of a room with one membership, longest members first.
+func (tx *ReadTx) FirstMembers(room int64, membership string, limit int) ([]Membership, error) {
+	return tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from memberships where room = $1 and membership = $2
+		order by pos limit $3`, room, membership, limit))
+}
+
+// LocalJoined is the users of this server who are joined to a room.
+func (tx *ReadTx) LocalJoined(room int64) ([]id.UserID, error) {
+	nids, err := collect(tx, scanOne[int64], `select member from memberships where room = $1 and membership = 'join' and local = 1`, room)
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.warmWords(nids); err != nil {
+		return nil, err
+	}
+	out := make([]id.UserID, len(nids))
+	for i, n := range nids {
+		s, err := tx.word(n)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = id.UserID(s)
+	}
+	return out, nil
+}
+
+// SharesRoom reports whether two users are both joined to some room.
+func (tx *ReadTx) SharesRoom(a, b id.UserID) (bool, error) {
+	rooms, err := tx.MutualRooms(a, b)
+	return len(rooms) > 0, err
+}
+
+// MutualRooms is the rooms to which both users are joined, in no order.
+func (tx *ReadTx) MutualRooms(a, b id.UserID) ([]id.RoomID, error) {
+	x, err := tx.wordNID(string(a))
+	if err == nil {
+		var y int64
+		if y, err = tx.wordNID(string(b)); err == nil {
+			return collect(tx, scanOne[id.RoomID], `select r.room_id from memberships m join memberships n on n.room = m.room
+				join rooms r on r.nid = m.room
+				where m.member = $1 and m.membership = 'join' and n.member = $2 and n.membership = 'join'`, x, y)
+		}
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// SetMembership writes a user's membership; it makes a forgotten room known again. local says that the user is of this server.
+func (tx *Tx) SetMembership(m Membership, local bool) error {
+	member, err := tx.intern(string(m.User))
+	if err != nil {
+		return err
+	}
+	sender, err := tx.intern(string(m.Sender))
+	if err != nil {
+		return err
+	}
+	l := 0
+	if local {
+		l = 1
+	}
+	_, err = tx.exec(`insert into memberships (member, room, membership, event, pos, sender, local, name, avatar_url, stripped)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		on conflict (member, room) do update set membership = excluded.membership, event = excluded.event, pos = excluded.pos,
+		sender = excluded.sender, local = excluded.local, forgotten = 0, name = excluded.name, avatar_url = excluded.avatar_url,
+		stripped = excluded.stripped`,
+		member, m.Room, m.Membership, m.Event, m.Pos, sender, l, m.Name, m.AvatarURL, m.Stripped)
+	return err
+}
+
+// ForgetRoom marks a room that the user has left as forgotten.
+func (tx *Tx) ForgetRoom(room int64, user id.UserID) error {
+	member, err := tx.wordNID(string(user))
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`update memberships set forgotten = 1 where member = $1 and room = $2`, member, room)
+	return err
+}

@@ -1,0 +1,143 @@
+package storage
+
+import (
+	"errors"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// Relation is an event that points to another with m.relates_to.
+//
+// Spec: client-server-api#forming-relationships-between-events
+type Relation struct {
+	Parent  id.EventID
+	RelType string
+	Child   int64 // position of the event that has the m.relates_to
+	Room    int64
+	Type    string
+	Sender  id.UserID
+	Key     string // of an annotation
+}
+
+// AddRelation stores a relation; for m.thread it also moves the thread to the end of the room's threads.
+func (tx *Tx) AddRelation(r Relation) error {
+	typ, err := tx.intern(r.Type)
+	if err != nil {
+		return err
+	}
+	sender, err := tx.intern(string(r.Sender))
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`insert into relations (parent, rel_type, child, room, type, sender, aggregation) values ($1, $2, $3, $4, $5, $6, $7)`,
+		string(r.Parent), r.RelType, r.Child, r.Room, typ, sender, r.Key)
+	if err != nil || r.RelType != "m.thread" {
+		return err
+	}
+	_, err = tx.exec(`insert into threads (room, root, latest, replies) values ($1, $2, $3, 1)
+		on conflict (room, root) do update set latest = excluded.latest, replies = threads.replies + 1`, r.Room, string(r.Parent), r.Child)
+	return err
+}
+
+// DropRelation removes the relation of a redacted event, and counts its thread anew.
+func (tx *Tx) DropRelation(child int64) error {
+	var parent, relType string
+	var room int64
+	err := tx.queryRow(`delete from relations where child = $1 returning parent, rel_type, room`, child).Scan(&parent, &relType, &room)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil || relType != "m.thread" {
+		return err
+	}
+	var latest, replies int64
+	err = tx.queryRow(`select coalesce(max(child), 0), count(*) from relations where parent = $1 and rel_type = 'm.thread'`, parent).Scan(&latest, &replies)
+	if err != nil {
+		return err
+	}
+	if replies == 0 {
+		_, err = tx.exec(`delete from threads where room = $1 and root = $2`, room, parent)
+	} else {
+		_, err = tx.exec(`update threads set latest = $3, replies = $4 where room = $1 and root = $2`, room, parent, latest, replies)
+	}
+	return err
+}
+
+type relationRow struct {
+	Relation
+	typ, sender int64
+}
+
+// Relations is all relations to an event, oldest first. relType limits them to one type; empty means all.
+func (tx *ReadTx) Relations(parent id.EventID, relType string) ([]Relation, error) {
+	sql := `select parent, rel_type, child, room, type, sender, aggregation from relations where parent = $1 order by child`
+	args := []any{string(parent)}
+	if relType != "" {
+		sql = `select parent, rel_type, child, room, type, sender, aggregation from relations where parent = $1 and rel_type = $2 order by child`
+		args = append(args, relType)
+	}
+	return tx.relations(sql, args...)
+}
+
+// RelationsOf is the relations to any of several events, by parent and oldest first; most events have none.
+func (tx *ReadTx) RelationsOf(parents []id.EventID) (map[id.EventID][]Relation, error) {
+	rows, err := tx.relations(`select parent, rel_type, child, room, type, sender, aggregation from relations
+		where `+tx.inTexts("parent", 1)+` order by child`, list(parents))
+	if err != nil {
+		return nil, err
+	}
+	out := map[id.EventID][]Relation{}
+	for _, r := range rows {
+		out[r.Parent] = append(out[r.Parent], r)
+	}
+	return out, nil
+}
+
+func (tx *ReadTx) relations(sql string, args ...any) ([]Relation, error) {
+	rows, err := collect(tx, func(r rowScanner) (v relationRow, err error) {
+		err = r.Scan(&v.Parent, &v.RelType, &v.Child, &v.Room, &v.typ, &v.sender, &v.Key)
+		return v, err
+	}, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Relation, len(rows))
+	for i, r := range rows {
+		if r.Type, err = tx.word(r.typ); err != nil {
+			return nil, err
+		}
+		sender, err := tx.word(r.sender)
+		if err != nil {
+			return nil, err
+		}
+		r.Sender = id.UserID(sender)
+		out[i] = r.Relation
+	}
+	return out, nil
+}
+
+// ParentOf is the relation that an event has to another.
+func (tx *ReadTx) ParentOf(child int64) (Relation, error) {
+	rows, err := tx.relations(`select parent, rel_type, child, room, type, sender, aggregation from relations where child = $1`, child)
+	if err == nil && len(rows) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Relation{}, err
+	}
+	return rows[0], nil
+}
+
+// Thread is a room's thread; Latest is the position of the newest reply.
+type Thread struct {
+	Root            id.EventID
+	Latest, Replies int64
+}
+
+// Threads is up to limit threads of a room whose newest reply is before the position, newest first.
+func (tx *ReadTx) Threads(room, before int64, limit int) ([]Thread, error) {
+	return collect(tx, func(r rowScanner) (t Thread, err error) {
+		err = r.Scan(&t.Root, &t.Latest, &t.Replies)
+		return t, err
+	}, `select root, latest, replies from threads where room = $1 and latest < $2 order by latest desc limit $3`, room, before, limit)
+}

@@ -1,0 +1,192 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says where the data is. Exactly one of Path and URL is set; everything else has a default.
+type Config struct {
+	// Path is the SQLite file. It, its -wal and -shm companions and a .lock file live in the same directory.
+	Path string
+	// URL is a PostgreSQL connection string, postgres://...
+	URL string
+	// Readers bounds how many Views run at the same time; the default is twice the number of processors, at least four.
+	Readers int
+	// CacheBytes bounds SQLite's page caches: a quarter for the writer, the rest for the readers; the default is 64 MiB.
+	CacheBytes int64
+	// EventCacheBytes is the memory for recently used events; the default is 32 MiB.
+	EventCacheBytes int
+	// BusyTimeout is how long a SQLite statement waits for a lock; the default is 10 seconds.
+	BusyTimeout time.Duration
+	// Doorbell, if set, is called when another process over the same PostgreSQL database has committed up to pos.
+	Doorbell func(pos int64)
+}
+
+// Store is the one way to the data. It is safe for concurrent use.
+type Store struct {
+	cfg       Config
+	log       *slog.Logger
+	dialect   *dialect
+	readers   *pool
+	writer    *writer
+	rooms     *locks
+	words     *words // interned strings
+	roomIDs   *words // numbers and ids of rooms
+	events    *eventCache
+	committed atomic.Int64
+	views     atomic.Uint64
+	stop      context.CancelFunc // ends the listener
+	running   sync.WaitGroup     // the listener
+	release   func() error       // gives the lock file back
+	closing   sync.Once
+	closeErr  error
+}
+
+// Open opens the database, creates it if it is not there, and brings its schema up to date. It answers ErrInUse if another
+// process has the file open, and ErrSchemaTooNew if a newer Hearth has written it.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
+	if (cfg.Path == "") == (cfg.URL == "") {
+		return nil, errNoDialect
+	}
+	if cfg.Readers <= 0 {
+		cfg.Readers = max(4, 2*runtime.GOMAXPROCS(0))
+	}
+	if cfg.CacheBytes <= 0 {
+		cfg.CacheBytes = 64 << 20
+	}
+	if cfg.EventCacheBytes <= 0 {
+		cfg.EventCacheBytes = 32 << 20
+	}
+	if cfg.BusyTimeout <= 0 {
+		cfg.BusyTimeout = 10 * time.Second
+	}
+	s := &Store{cfg: cfg, log: log, release: func() error { return nil }, stop: func() {},
+		words: newWords(), roomIDs: newWords(), events: newEventCache(cfg.EventCacheBytes)}
+	open := s.openPostgres
+	if cfg.Path != "" {
+		s.dialect, open = sqliteDialect(), s.openSQLite
+		unlock, err := lockFile(cfg.Path + ".lock")
+		if err != nil {
+			return nil, err
+		}
+		s.release = unlock
+	} else {
+		s.dialect = postgresDialect()
+	}
+	wc, err := open(ctx, true)
+	if err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	if err := migrate(ctx, wc, s.dialect, log); err != nil {
+		return nil, errors.Join(err, wc.close(), s.release())
+	}
+	at, err := readEnds(ctx, wc, "select pos, backfill from stream_position")
+	if err != nil {
+		return nil, errors.Join(err, wc.close(), s.release())
+	}
+	s.advance(at.pos)
+	s.readers = newPool(cfg.Readers, func(ctx context.Context) (conn, error) { return open(ctx, false) })
+	s.rooms = newLocks(s)
+	s.writer = newWriter(s, wc, at, func(ctx context.Context) (conn, error) { return open(ctx, true) })
+	if s.dialect.kind == PostgreSQL {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		s.stop = cancel
+		s.running.Go(func() { s.listen(ctx) })
+	}
+	return s, nil
+}
+
+// Kind says which database is behind the Store.
+func (s *Store) Kind() Kind { return s.dialect.kind }
+
+// View runs fn over one consistent snapshot of the database. It waits for a free reader, so fn must not call View or Update.
+// When ctx ends, the running statement is interrupted.
+func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
+	c, err := s.readers.get(ctx)
+	if err != nil {
+		return err
+	}
+	s.views.Add(1)
+	epoch := s.events.current() // before the snapshot: see eventCache
+	defer s.readers.put(c)
+	if ctx.Done() != nil {
+		// The interrupt must not hit the next user of the connection, so one that has begun is waited for.
+		interrupted := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			c.interrupt()
+			close(interrupted)
+		})
+		defer func() {
+			if !stop() {
+				<-interrupted
+			}
+		}()
+	}
+	if _, err := c.exec(ctx, s.dialect.beginRead, nil); err != nil {
+		return ctxOr(ctx, fmt.Errorf("storage: begin a view: %w", err))
+	}
+	tx := &ReadTx{store: s, conn: c, ctx: ctx, epoch: epoch}
+	defer func() {
+		tx.end()
+		// There is nothing to keep; commit and rollback are the same, and rollback also ends a failed transaction.
+		if _, err := c.exec(context.WithoutCancel(ctx), "rollback", nil); err != nil && c.usable() {
+			s.log.Error("storage: a view could not be ended", "error", err)
+		}
+	}()
+	if err := fn(tx); err != nil {
+		return ctxOr(ctx, err)
+	}
+	return nil
+}
+
+// ctxOr prefers the context's error once ctx has ended, because err is then only its consequence.
+func ctxOr(ctx context.Context, err error) error {
+	if cerr := ctx.Err(); cerr != nil && !errors.Is(err, cerr) {
+		return fmt.Errorf("%w: %w", cerr, err)
+	}
+	return err
+}
+
+// Close waits for the running transactions and closes the database. View and Update answer ErrClosed afterwards.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.stop()
+		s.running.Wait()
+		s.closeErr = errors.Join(s.readers.close(), s.rooms.close(), s.writer.close(), s.release())
+	})
+	return s.closeErr
+}
+
+// Stats are counters since Open, for metrics and tests.
+type Stats struct {
+	Views         uint64        // snapshots opened
+	Updates       uint64        // functions given to Update that succeeded
+	Failures      uint64        // functions given to Update that failed, or whose commit did
+	Commits       uint64        // outer commits; Updates/Commits is the mean group
+	LargestGroup  uint64        // most Updates in one commit
+	CommitTime    time.Duration // spent in outer commits, which is mostly waiting for the disk
+	WriterTime    time.Duration // spent in outer transactions including their commits
+	QueuedUpdates int           // waiting for the writer right now
+}
+
+// Stats reads the counters.
+func (s *Store) Stats() Stats {
+	w := s.writer
+	return Stats{
+		Views:         s.views.Load(),
+		Updates:       w.updates.Load(),
+		Failures:      w.failures.Load(),
+		Commits:       w.commits.Load(),
+		LargestGroup:  w.largest.Load(),
+		CommitTime:    time.Duration(w.commitNanos.Load()),
+		WriterTime:    time.Duration(w.writeNanos.Load()),
+		QueuedUpdates: len(w.queue),
+	}
+}

@@ -1,0 +1,35 @@
+package storage
+
+import "github.com/hearthd/hearth/internal/id"
+
+// Txn names one request of a client that may be repeated: the same Txn must have the same effect only once. Endpoint is the
+// request's method and path without the transaction id.
+//
+// Spec: client-server-api#transaction-identifiers
+type Txn struct {
+	User     id.UserID
+	Device   id.DeviceID
+	Endpoint string
+	ID       string
+}
+
+// TxnAnswer is what the first request with this Txn was answered.
+func (tx *ReadTx) TxnAnswer(t Txn) (string, error) {
+	var answer string
+	err := tx.queryRow(`select answer from transactions where user_id = $1 and device_id = $2 and endpoint = $3 and txn_id = $4`,
+		string(t.User), string(t.Device), t.Endpoint, t.ID).Scan(&answer)
+	return answer, err
+}
+
+// SaveTxnAnswer keeps the answer for repetitions; ts is in milliseconds.
+func (tx *Tx) SaveTxnAnswer(t Txn, answer string, ts int64) error {
+	_, err := tx.exec(`insert into transactions (user_id, device_id, endpoint, txn_id, answer, ts) values ($1, $2, $3, $4, $5, $6)`,
+		string(t.User), string(t.Device), t.Endpoint, t.ID, answer, ts)
+	return err
+}
+
+// ForgetTransactions removes answers given before ts, in milliseconds.
+func (tx *Tx) ForgetTransactions(ts int64) error {
+	_, err := tx.exec(`delete from transactions where ts < $1`, ts)
+	return err
+}

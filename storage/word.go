@@ -1,0 +1,115 @@
+package storage
+
+import (
+	"errors"
+	"sync"
+)
+
+// words caches the table of the same name in both directions. Its rows never change, so an entry cannot be stale; the maps are dropped when
+// they hold too much.
+type words struct {
+	mu    sync.RWMutex
+	nids  map[string]int64
+	names map[int64]string
+}
+
+const maxWords = 1 << 18
+
+func newWords() *words { return &words{nids: map[string]int64{}, names: map[int64]string{}} }
+
+func (w *words) nid(value string) (int64, bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	n, ok := w.nids[value]
+	return n, ok
+}
+
+func (w *words) name(nid int64) (string, bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	s, ok := w.names[nid]
+	return s, ok
+}
+
+func (w *words) add(nid int64, value string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.nids) >= maxWords {
+		clear(w.nids)
+		clear(w.names)
+	}
+	w.nids[value], w.names[nid] = nid, value
+}
+
+// remember caches a word that this transaction has read: at once in a View, which sees only what is committed, after the commit in an Update.
+func (tx *ReadTx) remember(nid int64, value string) {
+	if tx.writer == nil {
+		tx.store.words.add(nid, value)
+	}
+}
+
+// wordNID is the number of a word that is stored already; ErrNotFound means that no row can refer to it.
+func (tx *ReadTx) wordNID(value string) (int64, error) {
+	if n, ok := tx.store.words.nid(value); ok {
+		return n, nil
+	}
+	var n int64
+	if err := tx.queryRow(`select nid from words where value = $1`, value).Scan(&n); err != nil {
+		return 0, err
+	}
+	tx.remember(n, value)
+	return n, nil
+}
+
+// intern is wordNID that adds the word if it is new.
+func (tx *Tx) intern(value string) (int64, error) {
+	n, err := tx.wordNID(value)
+	if !errors.Is(err, ErrNotFound) {
+		return n, err
+	}
+	err = tx.queryRow(`insert into words (value) values ($1) on conflict (value) do update set value = excluded.value returning nid`,
+		value).Scan(&n)
+	if err != nil {
+		return 0, err
+	}
+	tx.OnCommit(func() { tx.store.words.add(n, value) })
+	return n, nil
+}
+
+// word is the string behind a number.
+func (tx *ReadTx) word(nid int64) (string, error) {
+	if s, ok := tx.store.words.name(nid); ok {
+		return s, nil
+	}
+	var s string
+	if err := tx.queryRow(`select value from words where nid = $1`, nid).Scan(&s); err != nil {
+		return "", err
+	}
+	tx.remember(nid, s)
+	return s, nil
+}
+
+// warmWords brings the words of many numbers into the cache with one query, so that word answers from memory afterwards.
+func (tx *ReadTx) warmWords(nids []int64) error {
+	var missing []int64
+	for _, n := range nids {
+		if _, ok := tx.store.words.name(n); !ok {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) < 2 || tx.writer != nil { // in an Update nothing read may be cached before the commit
+		return nil
+	}
+	type pair struct {
+		nid   int64
+		value string
+	}
+	rows, err := collect(tx, func(r rowScanner) (p pair, err error) {
+		err = r.Scan(&p.nid, &p.value)
+		return p, err
+	}, `select nid, value from words where `+tx.inInts("nid", 1), list(missing))
+	for _, p := range rows {
+		tx.store.words.add(p.nid, p.value)
+	}
+	return err
+}

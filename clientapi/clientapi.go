@@ -9,18 +9,24 @@ import (
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/roomserver"
+	"github.com/hearthd/hearth/storage"
 )
 
 // Deps are the services that the handlers call.
 type Deps struct {
 	Config   *config.Live
 	Accounts *account.Service
+	Store    *storage.Store
+	Rooms    *roomserver.Server
 }
 
 // API is the handlers of the Client-Server API.
 type API struct {
 	config   *config.Live
 	accounts *account.Service
+	store    *storage.Store
+	rooms    *roomserver.Server
 }
 
 // New makes the handlers.
@@ -28,6 +34,8 @@ func New(d Deps) *API {
 	return &API{
 		config:   d.Config,
 		accounts: d.Accounts,
+		store:    d.Store,
+		rooms:    d.Rooms,
 	}
 }
 
@@ -41,10 +49,13 @@ func (a *API) Routes() []web.Route {
 		a.deviceRoutes(),
 		a.filterRoutes(),
 		a.loginRoutes(),
+		a.memberRoutes(),
 		a.openIDRoutes(),
 		a.profileRoutes(),
 		a.pushRuleRoutes(),
 		a.registerRoutes(),
+		a.roomRoutes(),
+		a.sendRoutes(),
 		a.tagRoutes(),
 		a.uiaRoutes(),
 		a.versionRoutes(),

@@ -196,10 +196,15 @@ func (h *head) applyMembership(e *storage.Event, user id.UserID, old *authEvent,
 		if err != nil {
 			return err
 		}
-		at := slices.Index(joined, user)
-		if m.Membership == spec.Join && at < 0 {
-			joined = append(slices.Clip(joined), user)
-		} else if m.Membership != spec.Join && at >= 0 {
+		at := slices.IndexFunc(joined, func(m storage.Member) bool { return m.User == user })
+		now := storage.Member{User: user, Name: m.Name}
+		switch {
+		case m.Membership == spec.Join && at < 0:
+			joined = append(slices.Clip(joined), now)
+		case m.Membership == spec.Join:
+			joined = slices.Clone(joined)
+			joined[at] = now
+		case at >= 0:
 			joined = slices.Delete(slices.Clone(joined), at, at+1)
 			if err := h.tx.ClearUnread(user, e.Room); err != nil {
 				return err
@@ -365,11 +370,11 @@ func (h *head) resummarise(t *storage.Event) error {
 
 // notify counts the event as unread for those local users whose push rules say so.
 func (h *head) notify(e *storage.Event, content gjson.Result) error {
-	users, err := h.auth.joined()
-	if err != nil || len(users) == 0 {
+	members, err := h.auth.joined()
+	if err != nil || len(members) == 0 {
 		return err
 	}
-	found, err := h.s.accounts.Notifications(&h.tx.ReadTx, h.room(), e, users)
+	found, err := h.s.accounts.Notifications(&h.tx.ReadTx, h.room(), e, members)
 	if err != nil || len(found) == 0 {
 		return err
 	}
@@ -418,9 +423,9 @@ func (h *head) finish() error {
 	}
 	keys := make([]hub.Key, 0, len(joined)+len(h.wake)+1)
 	keys = append(keys, hub.Room(room.ID))
-	for _, u := range joined {
-		if !h.wake[u] {
-			keys = append(keys, hub.User(u))
+	for _, m := range joined {
+		if !h.wake[m.User] {
+			keys = append(keys, hub.User(m.User))
 		}
 	}
 	for u := range h.wake {

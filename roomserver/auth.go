@@ -30,7 +30,7 @@ type authEvent struct {
 // becomes more. Absent state is remembered as nil. It is used inside Updates only, which run one after the other, so it needs no lock.
 type snapshot struct {
 	events map[storage.StateKey]*authEvent
-	joined []id.UserID // local users who are joined, once known
+	joined []storage.Member // local users who are joined, once known; never changed in place
 	known  bool
 }
 
@@ -178,7 +178,7 @@ func (a *authState) membership(user id.UserID) (string, gjson.Result, error) {
 }
 
 // joined is the local users who are joined to the room.
-func (a *authState) joined() ([]id.UserID, error) {
+func (a *authState) joined() ([]storage.Member, error) {
 	if a.snap.known {
 		return a.snap.joined, nil
 	}

@@ -3,6 +3,7 @@ package roomserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -151,8 +152,8 @@ func (h *head) authoriser(rule joinRule, user id.UserID) (id.UserID, error) {
 	if err != nil {
 		return "", err
 	}
-	if i := slices.IndexFunc(joined, func(u id.UserID) bool { return p.user(u) >= p.Invite }); i >= 0 {
-		return joined[i], nil
+	if i := slices.IndexFunc(joined, func(m storage.Member) bool { return p.user(m.User) >= p.Invite }); i >= 0 {
+		return joined[i].User, nil
 	}
 	return "", merr.New(merr.UnableToAuthoriseJoin, "Nobody on this server may authorise the join")
 }
@@ -364,7 +365,8 @@ func (s *Server) LeaveAll(ctx context.Context, user id.UserID) error {
 	return nil
 }
 
-// ProfileChanged writes a user's new display name and avatar into the membership events of all rooms that the user is in.
+// ProfileChanged writes a user's new display name or avatar into the membership events of all rooms that the user is in. A room where that
+// fails does not keep it from the others.
 //
 // Spec: client-server-api#events-on-change-of-profile-information
 func (s *Server) ProfileChanged(ctx context.Context, user id.UserID) error {
@@ -373,18 +375,12 @@ func (s *Server) ProfileChanged(ctx context.Context, user id.UserID) error {
 		rooms, err = tx.MembershipsOf(user)
 		return err
 	})
-	if err != nil {
-		return err
-	}
 	for _, m := range rooms {
-		if m.Membership != spec.Join {
-			continue
-		}
-		if err := s.update(ctx, m.RoomID, func(h *head) error { return h.refreshProfile(user) }); err != nil {
-			s.log.InfoContext(ctx, "a profile could not be updated in a room", "room", m.RoomID, "user", user, "error", err)
+		if m.Membership == spec.Join {
+			err = errors.Join(err, s.update(ctx, m.RoomID, func(h *head) error { return h.refreshProfile(user) }))
 		}
 	}
-	return ctx.Err()
+	return err
 }
 
 func (h *head) refreshProfile(user id.UserID) error {

@@ -31,16 +31,10 @@ type Config struct {
 
 // Accounts is what rooms need to know of users. It is joined in internal/app.
 type Accounts interface {
-	// Notifications says which of users the event notifies. The event is not stored yet; it runs inside the event's transaction.
-	Notifications(tx *storage.ReadTx, room *storage.Room, event *storage.Event, users []id.UserID) ([]Notification, error)
+	// Notifications says which members of a room an event of it notifies. It runs inside the event's transaction.
+	Notifications(tx *storage.ReadTx, room *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error)
 	// CarryOver copies what a user has set for one room (tags, push rules) to the room that replaces it.
 	CarryOver(tx *storage.Tx, user id.UserID, from, to id.RoomID) error
-}
-
-// Notification is one user's unread event.
-type Notification struct {
-	User      id.UserID
-	Highlight bool
 }
 
 // Server writes rooms. It is safe for concurrent use.

@@ -30,13 +30,13 @@ const (
 // everyone notifies all users of all messages and notes what was carried over.
 type everyone struct{ carried []id.RoomID }
 
-func (e *everyone) Notifications(_ *storage.ReadTx, _ *storage.Room, event *storage.Event, users []id.UserID) ([]Notification, error) {
+func (e *everyone) Notifications(_ *storage.ReadTx, _ *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error) {
 	if event.Type != "m.room.message" {
 		return nil, nil
 	}
-	var out []Notification
-	for _, u := range users {
-		out = append(out, Notification{User: u, Highlight: strings.Contains(string(event.Content()), u.Localpart())})
+	var out []storage.Notification
+	for _, m := range members {
+		out = append(out, storage.Notification{User: m.User, Highlight: strings.Contains(string(event.Content()), m.User.Localpart())})
 	}
 	return out, nil
 }

@@ -35,6 +35,9 @@ func (tx *ReadTx) AccountData(user id.UserID, room id.RoomID, typ string) (Accou
 // AccountDataSince lists global and room account data that was set after the position from and not after to, in the order of the stream.
 // From 0 gives all of it.
 func (tx *ReadTx) AccountDataSince(user id.UserID, from, to int64) ([]AccountData, error) {
+	if tx.writer == nil && tx.store.personal.unchanged(user, from) {
+		return nil, nil
+	}
 	return collect(tx, scanAccountData, `select room_id, type, content, pos from account_data
 		where user_id = $1 and pos > $2 and pos <= $3 order by pos`, user, from, to)
 }
@@ -47,6 +50,7 @@ func (tx *ReadTx) RoomAccountData(user id.UserID, room id.RoomID) ([]AccountData
 
 // SetAccountData stores account data, whose Pos is a position just taken with NextPos. Ring the user's key on commit.
 func (tx *Tx) SetAccountData(user id.UserID, d AccountData) error {
+	tx.OnCommit(func() { tx.store.personal.set(user, d.Pos) })
 	_, err := tx.exec(`insert into account_data (user_id, room_id, type, content, pos) values ($1, $2, $3, $4, $5)
 		on conflict (user_id, room_id, type) do update set content = excluded.content, pos = excluded.pos`,
 		user, d.RoomID, d.Type, string(d.Content), d.Pos)

@@ -45,3 +45,23 @@ func (tx *ReadTx) ThreadReplies(root id.EventID, before int64, limit int) ([]int
 	return collect(tx, scanOne[int64], `select child from relations where parent = $1 and rel_type = 'm.thread' and child < $2
 		order by child desc limit $3`, string(root), before, limit)
 }
+
+// RelatedBy is which of several events have a child of one of the relation types and from one of the senders; no types, or no senders, are
+// all of them.
+func (tx *ReadTx) RelatedBy(parents []id.EventID, relTypes []string, senders []id.UserID) (map[id.EventID]bool, error) {
+	anyType, anySender := 0, 0
+	if len(relTypes) == 0 {
+		anyType = 1
+	}
+	if len(senders) == 0 {
+		anySender = 1
+	}
+	found, err := collect(tx, scanOne[id.EventID], `select distinct r.parent from relations r join words w on w.nid = r.sender
+		where `+tx.inTexts("r.parent", 1)+` and (cast($2 as bigint) = 1 or `+tx.inTexts("r.rel_type", 3)+`)
+		and (cast($4 as bigint) = 1 or `+tx.inTexts("w.value", 5)+`)`, list(parents), anyType, list(relTypes), anySender, list(senders))
+	out := make(map[id.EventID]bool, len(found))
+	for _, eventID := range found {
+		out[eventID] = true
+	}
+	return out, err
+}

@@ -12,7 +12,7 @@ import (
 
 const (
 	maxGroup     = 128                   // Updates in one outer transaction
-	maxGroupTime = 20 * time.Millisecond // after which no further Update joins, so that the first need not wait long
+	maxGroupTime = 20 * time.Millisecond // after the first Update no further one joins, so that it need not wait long
 )
 
 // Update runs fn in a transaction of its own and returns nil only after its changes are durable. If fn returns an error, or
@@ -49,16 +49,16 @@ type writer struct {
 	closed bool
 	ended  chan struct{}
 
-	group   []*job // in the open outer transaction, in order
-	kept    int    // how many of them succeeded so far
-	started ends   // when the outer transaction began
+	group  []*job // in the open outer transaction, in order
+	kept   int    // how many of them succeeded so far
+	stored ends   // of the stream in the database
 
 	updates, failures, commits, largest atomic.Uint64
 	commitNanos, writeNanos             atomic.Int64
 }
 
 func newWriter(s *Store, c conn, at ends, reopen func(ctx context.Context) (conn, error)) *writer {
-	w := &writer{store: s, conn: c, ends: at, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
+	w := &writer{store: s, conn: c, ends: at, stored: at, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -127,7 +127,8 @@ func (w *writer) run() {
 // runGroup runs j and whatever is waiting behind it in one outer transaction and commits it.
 func (w *writer) runGroup(j *job) {
 	start := time.Now()
-	for more := true; more; j, more = w.nextJob(start) {
+	var first time.Time // when the first job was through
+	for more := true; more; j, more = w.nextJob(first) {
 		if !j.got.CompareAndSwap(false, true) {
 			continue
 		}
@@ -136,14 +137,17 @@ func (w *writer) runGroup(j *job) {
 			continue
 		}
 		w.runJob(j)
+		if first.IsZero() {
+			first = time.Now()
+		}
 	}
 	w.commit()
 	w.writeNanos.Add(int64(time.Since(start)))
 }
 
 // nextJob is the next waiting job, if it may still join the group.
-func (w *writer) nextJob(start time.Time) (*job, bool) {
-	if len(w.group) >= maxGroup || time.Since(start) > maxGroupTime {
+func (w *writer) nextJob(first time.Time) (*job, bool) {
+	if len(w.group) >= maxGroup || !first.IsZero() && time.Since(first) > maxGroupTime {
 		return nil, false
 	}
 	select {
@@ -204,9 +208,9 @@ func (w *writer) beginJob(alone bool) error {
 			_ = w.control("rollback") // err says what is wrong
 			return err
 		}
+		w.stored = at
 		w.ends.pos, w.ends.backfill = max(w.ends.pos, at.pos), min(w.ends.backfill, at.backfill)
 	}
-	w.started = w.ends
 	return nil
 }
 
@@ -239,7 +243,7 @@ func (w *writer) commit() {
 		return
 	}
 	start := time.Now()
-	if w.ends != w.started {
+	if w.ends != w.stored {
 		_, err := w.conn.exec(context.Background(),
 			"update stream_position set pos = $1, backfill = $2", []any{w.ends.pos, w.ends.backfill})
 		if err == nil {
@@ -250,10 +254,12 @@ func (w *writer) commit() {
 			return
 		}
 	}
+	w.store.settling.begin(w.ends.pos)
 	if err := w.control("commit"); err != nil {
 		w.abort(err)
 		return
 	}
+	w.stored = w.ends
 	w.commitNanos.Add(int64(time.Since(start)))
 	w.commits.Add(1)
 	if n := uint64(w.kept); n > w.largest.Load() {
@@ -280,6 +286,12 @@ func (w *writer) abort(err error) {
 func (w *writer) finish(err error) {
 	group := w.group
 	w.group, w.kept = nil, 0
+	defer func() {
+		w.store.settling.finish()
+		for _, j := range group {
+			close(j.done)
+		}
+	}()
 	for _, j := range group {
 		if err != nil {
 			j.err = errors.Join(j.err, err)
@@ -294,9 +306,6 @@ func (w *writer) finish(err error) {
 				w.store.log.Error("storage: a function given to OnCommit failed", "error", perr)
 			}
 		}
-	}
-	for _, j := range group {
-		close(j.done)
 	}
 }
 

@@ -85,8 +85,13 @@ func (tx *ReadTx) Membership(room int64, user id.UserID) (Membership, error) {
 	return out[0], nil
 }
 
-// MembershipsOf is all rooms that a user has ever had to do with.
+// MembershipsOf is all rooms that a user has ever had to do with. The list may be shared: nobody may change it.
 func (tx *ReadTx) MembershipsOf(user id.UserID) ([]Membership, error) {
+	if tx.writer == nil {
+		if list, ok := tx.store.members.get(user, tx.pos); ok {
+			return list, nil
+		}
+	}
 	member, err := tx.wordNID(string(user))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
@@ -94,7 +99,11 @@ func (tx *ReadTx) MembershipsOf(user id.UserID) ([]Membership, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from memberships where member = $1`, member))
+	list, err := tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from memberships where member = $1`, member))
+	if err == nil && tx.writer == nil {
+		tx.store.members.add(user, list, tx.members)
+	}
+	return list, err
 }
 
 // Members is the members of a room with one membership, such as "join".
@@ -109,22 +118,39 @@ func (tx *ReadTx) FirstMembers(room int64, membership string, limit int) ([]Memb
 		order by pos limit $3`, room, membership, limit))
 }
 
+// Member is a user in a room under the name that the room knows them by.
+type Member struct {
+	User id.UserID
+	Name string
+}
+
 // LocalJoined is the users of this server who are joined to a room.
-func (tx *ReadTx) LocalJoined(room int64) ([]id.UserID, error) {
-	nids, err := collect(tx, scanOne[int64], `select member from memberships where room = $1 and membership = 'join' and local = 1`, room)
+func (tx *ReadTx) LocalJoined(room int64) ([]Member, error) {
+	type row struct {
+		nid  int64
+		name string
+	}
+	rows, err := collect(tx, func(r rowScanner) (v row, err error) {
+		err = r.Scan(&v.nid, &v.name)
+		return v, err
+	}, `select member, name from memberships where room = $1 and membership = 'join' and local = 1`, room)
 	if err != nil {
 		return nil, err
+	}
+	nids := make([]int64, len(rows))
+	for i, r := range rows {
+		nids[i] = r.nid
 	}
 	if err := tx.warmWords(nids); err != nil {
 		return nil, err
 	}
-	out := make([]id.UserID, len(nids))
-	for i, n := range nids {
-		s, err := tx.word(n)
+	out := make([]Member, len(rows))
+	for i, r := range rows {
+		s, err := tx.word(r.nid)
 		if err != nil {
 			return nil, err
 		}
-		out[i] = id.UserID(s)
+		out[i] = Member{id.UserID(s), r.name}
 	}
 	return out, nil
 }
@@ -166,6 +192,7 @@ func (tx *Tx) SetMembership(m Membership, local bool) error {
 	if local {
 		l = 1
 	}
+	tx.OnCommit(func() { tx.store.members.drop(m.User) })
 	_, err = tx.exec(`insert into memberships (member, room, membership, event, pos, sender, local, name, avatar_url, stripped)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		on conflict (member, room) do update set membership = excluded.membership, event = excluded.event, pos = excluded.pos,
@@ -181,6 +208,7 @@ func (tx *Tx) ForgetRoom(room int64, user id.UserID) error {
 	if err != nil {
 		return err
 	}
+	tx.OnCommit(func() { tx.store.members.drop(user) })
 	_, err = tx.exec(`update memberships set forgotten = 1 where member = $1 and room = $2`, member, room)
 	return err
 }

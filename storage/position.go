@@ -42,9 +42,12 @@ func (tx *ReadTx) Position() (int64, error) {
 	if tx.writer != nil {
 		return tx.writer.ends.pos, nil
 	}
-	var pos int64
-	err := tx.queryRow("select pos from stream_position").Scan(&pos)
-	return pos, err
+	if tx.pos == 0 {
+		if err := tx.queryRow("select pos from stream_position").Scan(&tx.pos); err != nil {
+			return 0, err
+		}
+	}
+	return tx.pos, nil
 }
 
 // NextPos takes the next position of the stream. It grows with every call and is never handed out again once committed.

@@ -241,6 +241,7 @@ func (tx *Tx) SetCurrentState(room, pos int64, changes []StateChange) error {
 	if err != nil {
 		return err
 	}
+	tx.OnCommit(func() { tx.store.states.set(room, pos) })
 	for _, d := range deltas {
 		if d.event == 0 {
 			_, err = tx.exec(`delete from current_state where room = $1 and type = $2 and state_key = $3`, room, d.typ, d.key)
@@ -262,6 +263,9 @@ func (tx *Tx) SetCurrentState(room, pos int64, changes []StateChange) error {
 
 // StateChanges is what the current state changed to over a span: for every key that changed, the last event within the span (0: removed).
 func (tx *ReadTx) StateChanges(room int64, span Span) (map[StateKey]int64, error) {
+	if tx.writer == nil && tx.store.states.unchanged(room, span.After) {
+		return nil, nil
+	}
 	rows, err := collect(tx, scanDelta, `select type, state_key, event from state_changes where room = $1 and pos > $2 and pos <= $3
 		order by pos desc`, room, span.After, span.UpTo)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hearthd/hearth/internal/id"
 )
 
 // Config says where the data is. Exactly one of Path and URL is set; everything else has a default.
@@ -40,6 +42,10 @@ type Store struct {
 	words     *words // interned strings
 	roomIDs   *words // numbers and ids of rooms
 	events    *eventCache
+	members   *membershipCache
+	states    *marks[int64]     // rooms whose state has changed
+	personal  *marks[id.UserID] // users whose account data has changed
+	settling  settling
 	committed atomic.Int64
 	views     atomic.Uint64
 	stop      context.CancelFunc // ends the listener
@@ -68,7 +74,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 		cfg.BusyTimeout = 10 * time.Second
 	}
 	s := &Store{cfg: cfg, log: log, release: func() error { return nil }, stop: func() {},
-		words: newWords(), roomIDs: newWords(), events: newEventCache(cfg.EventCacheBytes)}
+		words: newWords(), roomIDs: newWords(), events: newEventCache(cfg.EventCacheBytes),
+		members: newMembershipCache()}
 	open := s.openPostgres
 	if cfg.Path != "" {
 		s.dialect, open = sqliteDialect(), s.openSQLite
@@ -92,6 +99,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 		return nil, errors.Join(err, wc.close(), s.release())
 	}
 	s.advance(at.pos)
+	s.states, s.personal = newMarks[int64](at.pos), newMarks[id.UserID](at.pos)
 	s.readers = newPool(cfg.Readers, func(ctx context.Context) (conn, error) { return open(ctx, false) })
 	s.rooms = newLocks(s)
 	s.writer = newWriter(s, wc, at, func(ctx context.Context) (conn, error) { return open(ctx, true) })
@@ -114,7 +122,7 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 		return err
 	}
 	s.views.Add(1)
-	epoch := s.events.current() // before the snapshot: see eventCache
+	epoch, members := s.events.current(), s.members.current() // before the snapshot: see eventCache
 	defer s.readers.put(c)
 	if ctx.Done() != nil {
 		// The interrupt must not hit the next user of the connection, so one that has begun is waited for.
@@ -132,7 +140,7 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	if _, err := c.exec(ctx, s.dialect.beginRead, nil); err != nil {
 		return ctxOr(ctx, fmt.Errorf("storage: begin a view: %w", err))
 	}
-	tx := &ReadTx{store: s, conn: c, ctx: ctx, epoch: epoch}
+	tx := &ReadTx{store: s, conn: c, ctx: ctx, epoch: epoch, members: members}
 	defer func() {
 		tx.end()
 		// There is nothing to keep; commit and rollback are the same, and rollback also ends a failed transaction.

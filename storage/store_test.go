@@ -208,11 +208,11 @@ func TestUpdatesThatArriveTogetherShareACommitAndFailAlone(t *testing.T) {
 			t.Errorf("%d functions given to OnCommit ran, want %d", len(order), len(want))
 		}
 		after := s.Stats()
-		if got := after.Commits - before.Commits; got != 1 {
-			t.Errorf("%d commits for one group", got)
+		if got := after.Commits - before.Commits; got > uint64(len(want))/3 || after.LargestGroup < 3 { // one, on an idle machine
+			t.Errorf("%d commits, the largest group is %d", got, after.LargestGroup)
 		}
-		if after.LargestGroup != uint64(len(want)+1) || after.Failures-before.Failures != uint64(n-len(want)) {
-			t.Errorf("stats %+v", after)
+		if got := after.Failures - before.Failures; got != uint64(n-len(want)) {
+			t.Errorf("%d failures counted, want %d", got, n-len(want))
 		}
 	})
 }
@@ -449,6 +449,14 @@ func TestPositions(t *testing.T) {
 			t.Errorf("position %d after reopening", s.CommittedPos())
 		}
 		take(nil)
+		take(errRefused)
+		must(t, s.Update(t.Context(), func(*storage.Tx) error { return nil }))
+		must(t, s.View(t.Context(), func(tx *storage.ReadTx) error {
+			if pos, err := tx.Position(); err != nil || pos < s.CommittedPos() {
+				t.Errorf("a view sees position %d after %d was committed: %v", pos, s.CommittedPos(), err)
+			}
+			return nil
+		}))
 		if diff := cmp.Diff([]int64{1, -1, 3, -3, 4, -4}, got); diff != "" {
 			t.Error(diff)
 		}

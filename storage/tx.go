@@ -9,14 +9,16 @@ import (
 // ReadTx is a consistent view of the whole database at one moment. It is valid only until the function it was given to
 // returns, and only on that function's goroutine.
 type ReadTx struct {
-	store  *Store
-	conn   conn
-	writer *writer         // nil in a View
-	ctx    context.Context // of the View; a ReadTx never outlives the call that brought it
-	open   *rows           // of a query that is still being read
-	epoch  int64           // of the event cache, from before the snapshot
-	ended  bool
-	err    error // the first statement that failed; the transaction cannot succeed any more
+	store   *Store
+	conn    conn
+	writer  *writer         // nil in a View
+	ctx     context.Context // of the View; a ReadTx never outlives the call that brought it
+	open    *rows           // of a query that is still being read
+	epoch   int64           // of the event cache, from before the snapshot
+	members int64           // the same of the membership cache
+	pos     int64           // of the snapshot, once it has been asked for
+	ended   bool
+	err     error // the first statement that failed; the transaction cannot succeed any more
 }
 
 // Tx is a ReadTx that can also change things. What it changes becomes visible to others, and durable, all at once.

@@ -9,6 +9,12 @@ type Unread struct {
 	Notify, Highlight int64
 }
 
+// Notification says that an event notifies a user.
+type Notification struct {
+	User      id.UserID
+	Highlight bool
+}
+
 // UnreadOf is the counts of one user in one room that are not 0.
 func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
 	return collect(tx, func(r rowScanner) (Unread, error) {

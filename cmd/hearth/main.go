@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/merr"
 )
 
 // version is the release this tree becomes.
@@ -105,7 +106,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func printError(w io.Writer, err error) {
-	for line := range strings.SplitSeq(err.Error(), "\n") {
+	text := err.Error()
+	// What clients are told in JSON reads better without its code.
+	var known *merr.Error
+	if errors.As(err, &known) {
+		text = known.Msg
+	}
+	for line := range strings.SplitSeq(text, "\n") {
 		fmt.Fprintf(w, "hearth: %s\n", line)
 	}
 }

@@ -33,7 +33,7 @@ func hearth(t *testing.T, dir string, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd := exec.Command(self, args...)
 	cmd.Dir = dir
 	cmd.Env = []string{"HEARTH_TEST_MAIN=1", "PATH=" + os.Getenv("PATH"), "HOME=" + dir}
 	return cmd
@@ -209,6 +209,41 @@ func TestServeReloadsOnSIGHUPAndStopsOnSIGTERM(t *testing.T) {
 	dir := t.TempDir()
 	const base = "server: {listen: \"127.0.0.1:0\"}\n"
 	writeAll(t, dir, map[string]string{"hearth.yaml": base})
+	server := start(t, dir)
+	if body := get(t, "http://"+server.address+"/_hearth/health"); body != `{"status":"ok"}` {
+		t.Errorf("health says %q", body)
+	}
+
+	writeAll(t, dir, map[string]string{"hearth.yaml": base + "well_known: {server: \"not a host\"}"})
+	server.cmd.Process.Signal(syscall.SIGHUP)
+	refused := server.waitForLog(t, "configuration not reloaded, the old one stays in force", "", "")
+	if !strings.HasPrefix(refused["problems"].(string), "well_known.server: ") {
+		t.Errorf("the log says %v", refused)
+	}
+
+	writeAll(t, dir, map[string]string{"hearth.yaml": base + "well_known: {server: \"m.example:443\"}\nmedia: {dir: elsewhere}"})
+	server.cmd.Process.Signal(syscall.SIGHUP)
+	server.waitForLog(t, "setting reloaded", "key", "well_known.server")
+	server.waitForLog(t, "setting changed, which needs a restart", "key", "media.dir")
+	server.waitForLog(t, "configuration reloaded", "", "")
+	if body := get(t, "http://"+server.address+"/.well-known/matrix/server"); body != `{"m.server":"m.example:443"}` {
+		t.Errorf("after the reload the server says %q", body)
+	}
+
+	server.stop(t)
+}
+
+// server is a child that serves.
+type server struct {
+	cmd     *exec.Cmd
+	dir     string
+	log     *bufio.Scanner
+	address string
+}
+
+// start runs a server in dir and waits until it listens.
+func start(t *testing.T, dir string) *server {
+	t.Helper()
 	cmd := hearth(t, dir, "serve")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -217,48 +252,34 @@ func TestServeReloadsOnSIGHUPAndStopsOnSIGTERM(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	log := bufio.NewScanner(stderr)
-	address := waitForLog(t, log, "listening", "for", "server.listen")["address"].(string)
-	waitForLog(t, log, "listening", "for", "server.admin_socket")
-	if body := get(t, "http://"+address+"/_hearth/health"); body != `{"status":"ok"}` {
-		t.Errorf("health says %q", body)
-	}
+	t.Cleanup(func() { cmd.Process.Kill() }) // for tests that do not come to stop
+	s := &server{cmd: cmd, dir: dir, log: bufio.NewScanner(stderr)}
+	s.address = s.waitForLog(t, "listening", "for", "server.listen")["address"].(string)
+	s.waitForLog(t, "listening", "for", "server.admin_socket")
+	return s
+}
 
-	writeAll(t, dir, map[string]string{"hearth.yaml": base + "well_known: {server: \"not a host\"}"})
-	cmd.Process.Signal(syscall.SIGHUP)
-	refused := waitForLog(t, log, "configuration not reloaded, the old one stays in force", "", "")
-	if !strings.HasPrefix(refused["problems"].(string), "well_known.server: ") {
-		t.Errorf("the log says %v", refused)
+// stop sends SIGTERM; the server must end well and tidy up.
+func (s *server) stop(t *testing.T) {
+	t.Helper()
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	for s.log.Scan() { // reads to the end, as Wait demands
 	}
-
-	writeAll(t, dir, map[string]string{"hearth.yaml": base + "well_known: {server: \"m.example:443\"}\nmedia: {dir: elsewhere}"})
-	cmd.Process.Signal(syscall.SIGHUP)
-	waitForLog(t, log, "setting reloaded", "key", "well_known.server")
-	waitForLog(t, log, "setting changed, which needs a restart", "key", "media.dir")
-	waitForLog(t, log, "configuration reloaded", "", "")
-	if body := get(t, "http://"+address+"/.well-known/matrix/server"); body != `{"m.server":"m.example:443"}` {
-		t.Errorf("after the reload the server says %q", body)
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM the server ended with %v", err)
 	}
-
-	cmd.Process.Signal(syscall.SIGTERM)
-	if _, err := io.Copy(io.Discard, stderr); err != nil {
-		t.Error(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("after SIGTERM: %v", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "data/admin.sock")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(s.dir, "data/admin.sock")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the admin socket is still there: %v", err)
 	}
 }
 
 // waitForLog reads JSON lines until one has the message, and the attribute where one is given.
-func waitForLog(t *testing.T, log *bufio.Scanner, msg, key, value string) map[string]any {
+func (s *server) waitForLog(t *testing.T, msg, key, value string) map[string]any {
 	t.Helper()
-	for log.Scan() {
+	for s.log.Scan() {
 		var line map[string]any
-		if err := json.Unmarshal(log.Bytes(), &line); err != nil {
-			t.Fatalf("not a line of JSON: %q", log.Bytes())
+		if err := json.Unmarshal(s.log.Bytes(), &line); err != nil {
+			t.Fatalf("not a line of JSON: %q", s.log.Bytes())
 		}
 		if line["msg"] == msg && (key == "" || line[key] == value) {
 			return line

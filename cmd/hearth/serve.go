@@ -71,18 +71,18 @@ func serve(ctx context.Context, c *call) error {
 func greet(c *call, a *app.App, cfg *config.Config) {
 	fmt.Fprintf(c.stdout, "Hearth %s serves %s at %s\n", version, cfg.Server.Name, cfg.BaseURL())
 	token := a.SetupToken()
-	if token == "" {
+	if token == "" || cfg.Registration.Mode != config.RegistrationToken {
 		return
 	}
 	fmt.Fprintf(c.stdout, `
-There are no accounts yet. The first one becomes the administrator. Either register it in a Matrix client: take %s as
-the homeserver, choose to create an account, and give this registration token, which works once:
+There is no administrator yet. Either register one in a Matrix client: take %s as the homeserver, choose to create an
+account, and give this registration token, which works once:
 
     %s
 
 or type in another terminal, in this directory:
 
-    bin/hearth user create YOURNAME --admin
+    %s user create YOURNAME --admin
 
-`, cfg.BaseURL(), token)
+`, cfg.BaseURL(), token, os.Args[0])
 }

@@ -25,15 +25,15 @@ type RoomLeaver interface {
 	LeaveAll(ctx context.Context, user id.UserID) error
 }
 
-// ProfileObserver hears, after it was stored, that a field of a local user's profile has changed. Display name and avatar are part of
-// membership events, which have to follow.
+// ProfileObserver hears, after it was stored, that the display name or avatar of a local user has changed. They are part of membership
+// events, which have to follow.
 type ProfileObserver interface {
-	ProfileChanged(ctx context.Context, user id.UserID, field string)
+	ProfileChanged(ctx context.Context, user id.UserID) error
 }
 
 // Deps is what a Service works with. All fields but Rooms and Profiles are needed.
 type Deps struct {
-	Book     *push.Book // the push rules of the server
+	Notifier *Notifier
 	Store    *storage.Store
 	Hub      *hub.Hub
 	Config   *config.Live
@@ -53,6 +53,7 @@ type Service struct {
 	rooms    RoomLeaver
 	profiles ProfileObserver
 	book     *push.Book
+	notifier *Notifier
 	server   id.ServerName
 	hasher   *hasher
 	sessions *sessionCache
@@ -72,7 +73,7 @@ func New(d Deps) (*Service, error) {
 	}
 	return &Service{
 		store: d.Store, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
-		book: d.Book, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
+		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
 	}, nil
 }
 

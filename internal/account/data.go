@@ -10,6 +10,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -60,6 +61,9 @@ func (s *Service) setData(tx *storage.Tx, user id.UserID, d storage.AccountData)
 		return err
 	}
 	d.Pos = pos
+	if d.RoomID == "" && (d.Type == storage.PushRulesType || d.Type == visibility.IgnoredType) {
+		tx.OnCommit(func() { s.notifier.forget(user) })
+	}
 	return tx.SetAccountData(user, d)
 }
 

@@ -144,7 +144,7 @@ func (s *Service) identify(ctx context.Context, i identifier) (user storage.User
 		user, err = tx.User(known)
 		if errors.Is(err, storage.ErrNotFound) {
 			// Spec: appendices#user-identifiers. @USER:matrix.org should reach @user:matrix.org.
-			user, err = tx.User(id.UserID("@" + strings.ToLower(known.Localpart()) + ":" + string(known.Server())))
+			user, err = tx.User(id.UserID("@" + lower(known.Localpart()) + ":" + string(known.Server())))
 		}
 		return err
 	})

@@ -99,7 +99,7 @@ func (s *Service) LoginAccount(body json.RawMessage) string {
 		return ""
 	}
 	if i.Type == "m.id.user" {
-		user, err := s.ParseLocal(strings.ToLower(i.User))
+		user, err := s.ParseLocal(lower(i.User))
 		if err != nil {
 			return ""
 		}

@@ -110,10 +110,14 @@ func (s *Service) DeleteProfileField(ctx context.Context, user id.UserID, field 
 	return err
 }
 
+// profileChanged lets rooms know of what they show.
 func (s *Service) profileChanged(ctx context.Context, user id.UserID, field string) {
-	if s.profiles != nil {
-		// The profile is stored: rooms must follow even if the client goes away now.
-		s.profiles.ProfileChanged(context.WithoutCancel(ctx), user, field)
+	if s.profiles == nil || field != fieldDisplayName && field != fieldAvatarURL {
+		return
+	}
+	// The profile is stored: rooms must follow even if the client goes away now, and their trouble is not the client's.
+	if err := s.profiles.ProfileChanged(context.WithoutCancel(ctx), user); err != nil {
+		s.log.Error("rooms do not show a changed profile", "user", user, "error", err)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/id"
@@ -264,11 +263,21 @@ func (s *Service) checkUsername(ctx context.Context, username string) (id.UserID
 //
 // Spec: appendices#user-identifiers
 func (s *Service) newUserID(username string) (id.UserID, error) {
-	user, err := id.NewUserID(strings.ToLower(username), s.server)
-	if err != nil || !utf8.ValidString(username) {
+	user, err := id.NewUserID(lower(username), s.server)
+	if err != nil {
 		return "", merr.New(merr.InvalidUsername, "A user name may contain only a-z, 0-9 and ._=-/+ and must not be too long")
 	}
 	return user, nil
+}
+
+// lower maps the capitals of ASCII alone: Unicode has others that become letters of ASCII.
+func lower(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, name)
 }
 
 // allowedUsername applies what this server asks of names beyond the grammar.

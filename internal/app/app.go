@@ -7,28 +7,47 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 
+	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hearthd/hearth/clientapi"
+	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/admin"
+	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/keyfile"
 	"github.com/hearthd/hearth/internal/obs"
+	"github.com/hearthd/hearth/internal/push"
+	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/mediaapi"
+	"github.com/hearthd/hearth/mediaapi/thumbnail"
+	"github.com/hearthd/hearth/roomserver"
+	"github.com/hearthd/hearth/storage"
+	"github.com/hearthd/hearth/storage/blob"
 )
 
 // App is one server.
 type App struct {
-	live    *config.Live
-	log     *slog.Logger
-	metrics *prometheus.Registry
-	web     *web.Server
-	ready   chan struct{}
-	cert    *certificate
+	live     *config.Live
+	log      *slog.Logger
+	metrics  *prometheus.Registry
+	store    *storage.Store
+	key      keyfile.Key
+	accounts *account.Service
+	media    *mediaapi.Service
+	web      *web.Server
+	cert     *certificate
+	ready    chan struct{}
+	setup    string
 }
 
 // Options are what is not configuration.
@@ -37,32 +56,109 @@ type Options struct {
 	Version string
 	// LogTo receives the log; nil: nobody.
 	LogTo io.Writer
+	// Clock is the source of time; nil: the machine's.
+	Clock clock.Clock
 }
 
 // New builds the server. It opens the database and reads keys, but listens on nothing.
-func New(_ context.Context, cfg config.Config, opts Options) (*App, error) {
+func New(ctx context.Context, cfg config.Config, opts Options) (*App, error) {
+	if opts.Clock == nil {
+		opts.Clock = clock.Real()
+	}
 	log, err := newLog(&cfg, opts.LogTo)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Server.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
-	}
 	a := &App{live: config.NewLive(cfg), log: log, metrics: obs.NewRegistry(), ready: make(chan struct{})}
-	if a.cert, err = loadCertificate(&cfg); err != nil {
-		return nil, err
-	}
-	welcome, err := clientapi.Welcome(&cfg, opts.Version)
-	if err != nil {
-		return nil, err
-	}
-	a.web, err = web.New(web.Options{
-		Log: log, Metrics: a.metrics, Limits: limits(&cfg), TrustedProxies: cfg.Server.TrustedProxies,
-	}, welcome, clientapi.WellKnown(a.live), a.health())
-	if err != nil {
-		return nil, err
+	if err := a.build(ctx, &cfg, opts); err != nil {
+		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error {
+	var err error
+	if a.cert, err = loadCertificate(cfg); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.Server.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	if a.store, err = storage.Open(ctx, storeConfig(cfg), a.log); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	if a.key, err = openKey(cfg, a.store.CommittedPos() == 0); err != nil {
+		return err
+	}
+	doorbell := hub.NewAt(a.store.CommittedPos(), opts.Clock.Now().UnixMilli(), hub.DefaultLimit)
+	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
+	rooms := roomserver.New(roomserver.Config{
+		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
+		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
+	}, a.store, doorbell, notifier, opts.Clock, a.log)
+	a.accounts, err = account.New(account.Deps{
+		Notifier: notifier, Store: a.store, Hub: doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: rooms, Profiles: rooms,
+	})
+	if err != nil {
+		return fmt.Errorf("open accounts: %w", err)
+	}
+	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
+		return fmt.Errorf("make setup token: %w", err)
+	}
+	welcome, err := clientapi.Welcome(cfg, opts.Version)
+	if err != nil {
+		return err
+	}
+	if a.media, err = a.openMedia(cfg, doorbell, opts.Clock); err != nil {
+		return err
+	}
+	api := clientapi.New(clientapi.Deps{Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms})
+	a.web, err = web.New(web.Options{
+		Auth: a.accounts, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
+	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.media.Routes(), a.health())
+	return err
+}
+
+// openMedia builds the media repository.
+func (a *App) openMedia(cfg *config.Config, doorbell *hub.Hub, c clock.Clock) (*mediaapi.Service, error) {
+	blobs, err := blob.OpenDir(cfg.File(cfg.Media.Dir))
+	if err != nil {
+		return nil, fmt.Errorf("open media directory: %w", err)
+	}
+	limits := thumbnail.Limits{
+		MaxBytes: int64(cfg.Media.MaxUpload), MaxPixels: cfg.Media.MaxPixels, MaxFrames: cfg.Media.MaxFrames, MaxTotalPixels: cfg.Media.MaxPixels,
+	}
+	guard := safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks)
+	return mediaapi.New(mediaapi.Parts{
+		Server: id.ServerName(cfg.Server.Name), Store: a.store, Blobs: blobs, Hub: doorbell, Clock: c, Config: cfg.Media,
+		Thumbnails: thumbnail.New(limits, cfg.Media.ThumbnailWorkers), Web: safehttp.New(guard, "Hearth (link preview)"),
+		Log: a.log, Metrics: a.metrics,
+	})
+}
+
+// storeConfig gives the caches of the store half of the memory.
+func storeConfig(cfg *config.Config) storage.Config {
+	limit := int64(cfg.Memory.Limit)
+	out := storage.Config{
+		URL: cfg.Database.URL, Readers: cfg.Database.MaxConnections, CacheBytes: limit / 4, EventCacheBytes: int(limit / 8),
+	}
+	if out.URL == "" {
+		out.Path = cfg.File(cfg.Database.Path)
+	}
+	return out
+}
+
+// openKey reads the signing key. Only a server that has nothing yet gets a new one: under another key others would not know it again.
+func openKey(cfg *config.Config, fresh bool) (keyfile.Key, error) {
+	path := cfg.File(cfg.Server.SigningKeyPath)
+	key, err := keyfile.Load(path)
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return key, err
+	case !fresh:
+		return key, fmt.Errorf("there is a database but no signing key at %s: restore the key from a backup", path)
+	}
+	return keyfile.Create(path)
 }
 
 func newLog(cfg *config.Config, to io.Writer) (*slog.Logger, error) {
@@ -93,10 +189,16 @@ func limits(cfg *config.Config) web.Limits {
 	return out
 }
 
-// health answers load balancers.
+// health answers load balancers: the server lives and can read its database.
 func (a *App) health() []web.Route {
 	return []web.Route{{Method: "GET", Path: "/_hearth/health", Auth: web.None, Rate: web.RateNone,
-		Handler: func(context.Context, *web.Request) (any, error) {
+		Handler: func(ctx context.Context, _ *web.Request) (any, error) {
+			if err := a.store.View(ctx, func(tx *storage.ReadTx) error {
+				_, err := tx.HasAdmin()
+				return err
+			}); err != nil {
+				return nil, fmt.Errorf("read the database: %w", err)
+			}
 			return struct {
 				Status string `json:"status"`
 			}{"ok"}, nil
@@ -113,15 +215,16 @@ func (a *App) Log() *slog.Logger { return a.log }
 func (a *App) Ready() <-chan struct{} { return a.ready }
 
 // Accounts does what `hearth user` asks for.
-func (a *App) Accounts() admin.Accounts { return nil }
+func (a *App) Accounts() admin.Accounts { return account.Console{Service: a.accounts} }
 
-// SetupToken is the one-time registration token of the first account; empty once there are accounts.
-func (a *App) SetupToken() string { return "" }
+// SetupToken is the one-time registration token of the first administrator; empty once there is one.
+func (a *App) SetupToken() string { return a.setup }
 
 // Reload puts cfg in force: settings that need a restart must be those of the running server (config.Reload sees to that).
 func (a *App) Reload(cfg config.Config) {
 	a.live.Set(cfg)
 	a.web.SetLimits(limits(&cfg))
+	a.media.SetConfig(cfg.Media)
 	if err := a.cert.reload(&cfg); err != nil {
 		a.log.Error("TLS certificate not reloaded, the old one stays in force", "error", err)
 	}
@@ -129,22 +232,41 @@ func (a *App) Reload(cfg config.Config) {
 
 // Run serves until ctx ends, lets requests under way finish, and returns when every goroutine has ended.
 func (a *App) Run(ctx context.Context) error {
+	// Workers outlive the listeners: requests that finish while the server drains may still need them.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var workers sync.WaitGroup
+	var failed [2]error
+	for i, run := range []func(context.Context) error{a.accounts.Run, a.media.Run} {
+		workers.Go(func() { failed[i] = run(work) })
+	}
+	err := a.serve(ctx, a.listeners()...)
+	stop()
+	workers.Wait()
+	return errors.Join(append(failed[:], err)...)
+}
+
+func (a *App) listeners() []listener {
 	cfg := a.live.Get()
-	listeners := []listener{{key: "server.listen", network: "tcp", address: cfg.Server.Listen, handler: a.web}}
+	out := []listener{{key: "server.listen", network: "tcp", address: cfg.Server.Listen, handler: a.web}}
 	if cfg.Server.MetricsListen != "" {
-		listeners = append(listeners, listener{key: "server.metrics_listen", network: "tcp", address: cfg.Server.MetricsListen,
+		out = append(out, listener{key: "server.metrics_listen", network: "tcp", address: cfg.Server.MetricsListen,
 			handler: obs.MetricsHandler(a.metrics)})
 	}
 	if cfg.Federation.Listen != "" {
-		listeners = append(listeners, listener{key: "federation.listen", network: "tcp", address: cfg.Federation.Listen, handler: a.web,
+		out = append(out, listener{key: "federation.listen", network: "tcp", address: cfg.Federation.Listen, handler: a.web,
 			tls: a.cert.tlsConfig()})
 	}
 	if path := cfg.File(cfg.Server.AdminSocket); path != "" {
-		listeners = append(listeners, listener{key: "server.admin_socket", network: "unix", address: path,
-			handler: admin.Handler(a.Accounts())})
+		out = append(out, listener{key: "server.admin_socket", network: "unix", address: path, handler: admin.Handler(a.Accounts())})
 	}
-	return a.serve(ctx, listeners...)
+	return out
 }
 
 // Close releases what New opened. Call it after Run has returned.
-func (a *App) Close() error { return errors.Join() }
+func (a *App) Close() error {
+	if a.store == nil {
+		return nil
+	}
+	return a.store.Close()
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/filter"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
@@ -35,8 +36,8 @@ type Options struct {
 	Ignored visibility.Ignored
 	// Histories is what the viewer may see of rooms, by room number, as far as it is loaded already. Those that are missing are loaded.
 	Histories map[int64]*visibility.History
-	// Cut, if set, is applied to each event in the end; it is the event_fields of a filter.
-	Cut func(event []byte) []byte
+	// Fields is the choice of fields that a filter makes; nil is all.
+	Fields *filter.Fields
 }
 
 // Render is the events in client form, in the same order.
@@ -139,10 +140,14 @@ func (b *Batch) Append(buf []byte, ev *storage.Event) []byte {
 		buf = b.unsigned(buf, ev)
 		buf = append(buf, '}')
 	}
-	if b.opts.Cut != nil {
-		buf = append(buf[:start], b.opts.Cut(buf[start:len(buf):len(buf)])...)
+	if b.opts.Fields == nil {
+		return buf
 	}
-	return buf
+	chosen, err := b.opts.Fields.Apply(buf[start:])
+	if err != nil { // it is JSON: it was just made
+		return buf
+	}
+	return append(buf[:start], chosen...)
 }
 
 // open appends all of an event but unsigned and the closing brace.

@@ -111,6 +111,13 @@ type Rooms struct {
 	DefaultVersion string `key:"default_version" reload:"yes"`
 }
 
+// Push configures notifications.
+type Push struct {
+	// Whether users who have not changed their push rules are also notified of messages that contain their name or @room without saying
+	// whom they mention (m.mentions). Matrix dropped these rules in v1.17, but bots, bridges and older clients still rely on them.
+	LegacyMentions bool `key:"legacy_mentions"`
+}
+
 // TURN describes the relay clients are told of.
 type TURN struct {
 	// The relay's addresses, for instance turn:turn.example.org?transport=udp. Empty: none.

@@ -32,6 +32,8 @@ type Config struct {
 	RateLimits RateLimits `key:"rate_limits"`
 	// Rooms that are made here.
 	Rooms Rooms `key:"rooms"`
+	// What users are notified of.
+	Push Push `key:"push"`
 	// Pictures, files and what becomes of them.
 	Media Media `key:"media"`
 	// Which addresses the server may connect to when somebody else names the host: URL previews, remote media, push gateways, other
@@ -176,6 +178,7 @@ func Default() Config {
 		Sessions:     defaultSessions(),
 		RateLimits:   defaultRateLimits(),
 		Rooms:        Rooms{DefaultVersion: "11"},
+		Push:         Push{LegacyMentions: true},
 		Media:        defaultMedia(),
 		Outbound:     Outbound{DenyNetworks: mustPrefixes(specialNetworks...)},
 		TURN:         TURN{TTL: 24 * time.Hour},

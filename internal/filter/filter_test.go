@@ -87,6 +87,7 @@ func TestMatch(t *testing.T) {
 		{"a wildcard in the middle", `{"types":["m.*.m*e"]}`, "ab"},
 		{"a wildcard alone", `{"types":["*"]}`, "abcde"},
 		{"a wildcard at the start", `{"types":["*ing"]}`, "de"},
+		{"the ends of a wildcard do not overlap", `{"types":["m.typing*typing","m.room.messa*essage"]}`, ""},
 		{"not_types", `{"not_types":["m.room.message"]}`, "cde"},
 		{"not_types is stronger than types", `{"types":["m.room.*"],"not_types":["*.message"]}`, "c"},
 		{"an empty not_types excludes nothing", `{"not_types":[]}`, "abcde"},

@@ -64,6 +64,8 @@ func TestPutRefuses(t *testing.T) {
 			body: `{"actions":[],"conditions":[{"kind":"event_property_is","key":"a","value":{}}]}`, code: merr.InvalidParam},
 		{name: "event_property_contains with a float", kind: push.Override, ruleID: "a",
 			body: `{"actions":[],"conditions":[{"kind":"event_property_contains","key":"a","value":1.5}]}`, code: merr.InvalidParam},
+		{name: "event_property_is with an integer beyond canonical JSON", kind: push.Override, ruleID: "a",
+			body: `{"actions":[],"conditions":[{"kind":"event_property_is","key":"a","value":9007199254740992}]}`, code: merr.InvalidParam},
 		{name: "room_member_count without a count", kind: push.Override, ruleID: "a",
 			body: `{"actions":[],"conditions":[{"kind":"room_member_count"}]}`, code: merr.InvalidParam},
 		{name: "room_member_count with an unknown comparison", kind: push.Override, ruleID: "a",
@@ -219,7 +221,7 @@ func TestChangesToDefaultRulesAreKeptAsDifferences(t *testing.T) {
 	}
 }
 
-// Spec: the pitfall is that a rule which the user has silenced is loud again with the next release.
+// A rule that the user has silenced must not be loud again after a release that lacked it for a while.
 func TestChangesOutliveTheRuleTheyAreAbout(t *testing.T) {
 	legacy, plain := push.NewBook(push.Options{LegacyMentions: true}), push.NewBook(push.Options{})
 	stored := must(t)(legacy.SetActions(push.Stored{}, push.Content, ".m.rule.contains_user_name", []byte(`{"actions":[]}`)))
@@ -243,6 +245,14 @@ func TestChangedDefaultsDecide(t *testing.T) {
 	stored = must(t)(book.SetActions(stored, push.Underride, ".m.rule.message", []byte(`{"actions":["notify",{"set_tweak":"highlight"}]}`)))
 	if got := evaluate(t, book, stored, message); !got.Highlight {
 		t.Errorf("with messages that highlight: %+v", got)
+	}
+}
+
+func TestADisabledDefaultRuleStaysSoWhenItsActionsChange(t *testing.T) {
+	book := push.NewBook(push.Options{})
+	stored := must(t)(book.SetActions(push.Stored{}, push.Override, ".m.rule.master", []byte(`{"actions":["dont_notify"]}`)))
+	if got := evaluate(t, book, stored, `{"type":"m.room.message","content":{}}`); !got.Notify {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -19,6 +19,7 @@ func TestGlob(t *testing.T) {
 		{"an underscore belongs to a word", "lunch", "my_lunch", false, false},
 		{"a digit belongs to a word", "lunch", "lunch2", false, false},
 		{"the second place counts too", "lunch", "lunchtime lunch", false, true},
+		{"the second place may overlap the first", "a a", "xa a a", false, true},
 		{"several words", "for lunch", "time for lunch", false, true},
 		{"letters beyond ASCII are boundaries", "тест", "протест", false, true},
 		{"a pattern may start with punctuation", "@room", "hi@room", false, true},

@@ -16,9 +16,12 @@ type Ignored map[id.UserID]struct{}
 // maxIgnored bounds what one user's list may make every one of their requests cost.
 const maxIgnored = 10000
 
+// IgnoredType is the account data that holds the list.
+const IgnoredType = "m.ignored_user_list"
+
 // LoadIgnored reads whom a user ignores.
 func LoadIgnored(tx *storage.ReadTx, user id.UserID) (Ignored, error) {
-	data, err := tx.AccountData(user, "", "m.ignored_user_list")
+	data, err := tx.AccountData(user, "", IgnoredType)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil
 	}

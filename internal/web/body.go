@@ -18,12 +18,15 @@ const (
 	maxDepth = 100
 	// trustedLength is the memory, in bytes, that is set aside for a body because the client says that it is so long.
 	trustedLength = 64 << 10
-	// bodyPatience is how long a client may leave a pause while it sends a body, and how long it has for a piece of an answer.
+	// bodyPatience is how long a client may leave a pause while it sends a body.
 	bodyPatience = 30 * time.Second
+	// answerPatience is how long a client has for a piece of an answer. It is longer, since net/http may first wait for the rest of a
+	// body that nobody reads, and should still be able to answer then.
+	answerPatience = 2 * bodyPatience
 )
 
-// deadline is when patience with a connection ends. The network has the machine's clock, not the injected one.
-func deadline() time.Time { return time.Now().Add(bodyPatience) }
+// after is the deadline of a connection. The network has the machine's clock, not the injected one.
+func after(patience time.Duration) time.Time { return time.Now().Add(patience) }
 
 // BodyLimit gives a handler another limit for the body, in bytes, than the server has.
 func BodyLimit(bytes int64, h Handler) Handler {
@@ -182,7 +185,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		p = p[:b.left+1] // one more than allowed, to notice
 	}
 	// Not every ResponseWriter has deadlines, a test's for instance; the limit holds without.
-	_ = b.control.SetReadDeadline(deadline())
+	_ = b.control.SetReadDeadline(after(bodyPatience))
 	n, err := b.r.Read(p)
 	if int64(n) > b.left {
 		n, err = int(b.left), tooLarge(b.limit)

@@ -87,7 +87,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// streamPiece is the number of bytes that must get through within bodyPatience.
+// streamPiece is the number of bytes that must get through within answerPatience.
 const streamPiece = 512 << 10
 
 // ReadFrom sends what src has, in pieces. It is here so that files go through the kernel (sendfile), which a plain Write would prevent.
@@ -118,5 +118,5 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // patience starts the time within which the client must take the next piece. Not every ResponseWriter has deadlines, a test's for instance.
 func (w *recorder) patience() {
-	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline())
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(after(answerPatience))
 }

@@ -100,6 +100,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	s.metrics.inFlight.Inc()
 	defer s.finish(r, started)
 
+	if hr.ContentLength != 0 {
+		// Even a body that no handler reads is waited for by net/http, which would do so for ever.
+		_ = http.NewResponseController(w).SetReadDeadline(after(bodyPatience))
+	}
 	s.cors.set(w.Header())
 	// Spec: client-server-api#web-browser-clients. No logic of the endpoint is performed, not even looking whether there is one.
 	if hr.Method == http.MethodOptions {

@@ -25,7 +25,7 @@ type Page struct {
 }
 
 const (
-	maxProperties = 32   // of a page
+	maxProperties = 64   // of a page
 	maxName       = 64   // bytes of the name of a property
 	maxValue      = 1024 // bytes of a text
 	maxAddress    = 2048 // bytes of the address of a picture
@@ -36,10 +36,9 @@ const (
 	title       = "og:title"
 	description = "og:description"
 	image       = "og:image"
-	siteName    = "og:site_name"
 )
 
-// finding is a text from one place of the page; where it is found tells how good it is.
+// reader walks through a page and notes the first text of every place that may be of use.
 type reader struct {
 	base  *url.URL
 	og    map[string]string

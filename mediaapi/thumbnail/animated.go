@@ -17,9 +17,9 @@ func animate(data []byte, b box) (Result, error) {
 }
 
 func exportAnimation(img *vips.ImageRef, b box) (Result, error) {
-	out, _, err := img.ExportWebp(&vips.WebpExportParams{StripMetadata: true, Quality: webpQuality, ReductionEffort: 2})
+	out, err := exportWebP(img, 2)
 	if err != nil {
-		return Result{}, decodeError(err)
+		return Result{}, err
 	}
 	return Result{Bytes: out, ContentType: "image/webp", Width: b.outWidth, Height: b.outHeight, Animated: true}, nil
 }

@@ -65,8 +65,7 @@ func walkIFD(r *reader, order binary.ByteOrder, offset int64, see func(entry)) {
 	for n := min(r.u16(order), maxEntries); n > 0 && r.err == nil; n-- {
 		e := entry{tag: r.u16(order), kind: r.u16(order), count: r.u32(order)}
 		next := r.pos + 4
-		width, known := map[int]int64{1: 1, 3: 2, 4: 4}[e.kind]
-		if known && e.count >= 1 {
+		if width := kindWidth(e.kind); width > 0 && e.count >= 1 {
 			if e.count > 4/width {
 				r.seek(r.u32(order))
 			}
@@ -84,5 +83,19 @@ func walkIFD(r *reader, order binary.ByteOrder, offset int64, see func(entry)) {
 		}
 		see(e)
 		r.seek(next)
+	}
+}
+
+// kindWidth returns the bytes of one value of a whole-number kind (BYTE, SHORT, LONG); 0 for the others.
+func kindWidth(kind int) int64 {
+	switch kind {
+	case 1:
+		return 1
+	case 3:
+		return 2
+	case 4:
+		return 4
+	default:
+		return 0
 	}
 }

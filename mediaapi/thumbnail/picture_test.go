@@ -2,7 +2,6 @@ package thumbnail
 
 import (
 	"bytes"
-	"encoding/binary"
 	"image"
 	"image/color"
 	"image/draw"
@@ -140,9 +139,12 @@ func through(t testing.TB, img image.Image, export func(*vips.ImageRef) ([]byte,
 	return out
 }
 
-func webpOf(t testing.TB, img image.Image) []byte {
+func webpOf(t testing.TB, img image.Image, orientation int) []byte {
 	return through(t, img, func(ref *vips.ImageRef) ([]byte, *vips.ImageMetadata, error) {
-		return ref.ExportWebp(&vips.WebpExportParams{Quality: 90, StripMetadata: true})
+		if err := ref.SetOrientation(orientation); err != nil {
+			return nil, nil, err
+		}
+		return ref.ExportWebp(&vips.WebpExportParams{Quality: 90})
 	})
 }
 
@@ -205,14 +207,4 @@ func checkUpright(t *testing.T, img image.Image) {
 			t.Errorf("quarter %d is %v, want %v", n, got, want)
 		}
 	}
-}
-
-// chunk is a RIFF chunk.
-func riffChunk(kind string, data []byte) []byte {
-	out := binary.LittleEndian.AppendUint32([]byte(kind), uint32(len(data)))
-	out = append(out, data...)
-	if len(data)%2 == 1 {
-		out = append(out, 0)
-	}
-	return out
 }

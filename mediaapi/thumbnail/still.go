@@ -98,7 +98,7 @@ func still(data []byte, info Info, b box) (Result, error) {
 		res.Bytes, _, err = img.ExportPng(&vips.PngExportParams{StripMetadata: true, Compression: pngCompression, Filter: vips.PngFilterAll})
 	case img.HasAlpha():
 		res.ContentType = "image/webp"
-		res.Bytes, _, err = img.ExportWebp(&vips.WebpExportParams{StripMetadata: true, Quality: webpQuality, ReductionEffort: 4})
+		res.Bytes, err = exportWebP(img, 4)
 	default:
 		res.ContentType = "image/jpeg"
 		res.Bytes, _, err = img.ExportJpeg(&vips.JpegExportParams{StripMetadata: true, Quality: jpegQuality, OptimizeCoding: true})

@@ -38,8 +38,8 @@ func TestThumbnailsHaveTheRightSizeAndType(t *testing.T) {
 		"an upright JPEG is cropped as it is shown": {jpegOf(t, opaque, 8), Spec{Width: 50, Height: 90, Method: Crop}, Result{ContentType: "image/jpeg", Width: 50, Height: 90}},
 		"a PNG stays a PNG":                         {pngOf(t, opaque), Spec{Width: 32, Height: 32}, Result{ContentType: "image/png", Width: 32, Height: 24}},
 		"a PNG is cropped":                          {pngOf(t, glass), Spec{Width: 32, Height: 32, Method: Crop}, Result{ContentType: "image/png", Width: 32, Height: 32}},
-		"an opaque WebP becomes a JPEG":             {webpOf(t, opaque), Spec{Width: 32, Height: 32}, Result{ContentType: "image/jpeg", Width: 32, Height: 24}},
-		"a transparent WebP stays a WebP":           {webpOf(t, glass), Spec{Width: 32, Height: 32}, Result{ContentType: "image/webp", Width: 32, Height: 24}},
+		"an opaque WebP becomes a JPEG":             {webpOf(t, opaque, 1), Spec{Width: 32, Height: 32}, Result{ContentType: "image/jpeg", Width: 32, Height: 24}},
+		"a transparent WebP stays a WebP":           {webpOf(t, glass, 1), Spec{Width: 32, Height: 32}, Result{ContentType: "image/webp", Width: 32, Height: 24}},
 		"an opaque GIF becomes a JPEG":              {gifOf(t, 0, []int{10}, opaque), Spec{Width: 32, Height: 32}, Result{ContentType: "image/jpeg", Width: 32, Height: 24}},
 		"a transparent GIF becomes a PNG":           {gifOf(t, 0, []int{10}, see), Spec{Width: 32, Height: 32}, Result{ContentType: "image/png", Width: 32, Height: 24}},
 		"a TIFF becomes a JPEG":                     {tiffOf(t, opaque, 1), Spec{Width: 32, Height: 32}, Result{ContentType: "image/jpeg", Width: 32, Height: 24}},
@@ -86,7 +86,7 @@ func TestEveryExifOrientationIsShownUpright(t *testing.T) {
 			"JPEG": jpegOf(t, stored, orientation),
 			"TIFF": tiffOf(t, stored, orientation),
 			"PNG":  pngOf(t, stored, appendChunk(nil, "eXIf", exifBlock(orientation))),
-			"WebP": withExif(t, webpOf(t, stored), stored.Rect.Size(), orientation),
+			"WebP": webpOf(t, stored, orientation),
 		}
 		for kind, data := range kinds {
 			for _, spec := range []Spec{{Width: 80, Height: 80}, {Width: 60, Height: 60, Method: Crop}} {
@@ -107,19 +107,6 @@ func TestEveryExifOrientationIsShownUpright(t *testing.T) {
 	}
 }
 
-// withExif adds an EXIF chunk to a simple WebP file.
-func withExif(t *testing.T, data []byte, size image.Point, orientation int) []byte {
-	t.Helper()
-	vp8x := []byte{8, 0, 0, 0}
-	for _, n := range []int{size.X - 1, size.Y - 1} {
-		vp8x = append(vp8x, byte(n), byte(n>>8), byte(n>>16))
-	}
-	body := append([]byte("WEBP"), riffChunk("VP8X", vp8x)...)
-	body = append(body, data[12:]...)
-	body = append(body, riffChunk("EXIF", exifBlock(orientation))...)
-	return riffChunk("RIFF", body)
-}
-
 func TestMetadataIsStripped(t *testing.T) {
 	t.Parallel()
 	secret := []byte("51.5007 N 0.1246 W")
@@ -127,12 +114,18 @@ func TestMetadataIsStripped(t *testing.T) {
 	photo := jpegOf(t, quarters(300, 200), 6)
 	photo = append(append(append(photo[:2:2], comment...), secret...), photo[2:]...)
 	text := appendChunk(nil, "tEXt", append([]byte("Comment\x00"), secret...))
-	for name, data := range map[string][]byte{"JPEG": photo, "PNG": pngOf(t, quarters(300, 200), text)} {
-		res, err := makeFrom(t, data, Spec{Width: 60, Height: 60})
+	glass := quarters(300, 200)
+	glass.Pix[3] = 0
+	moving := gifOf(t, 0, []int{10}, quarters(300, 200), quarters(300, 200))
+	moving = append(append(append(moving[:len(moving)-1:len(moving)-1], 0x21, 0xfe, byte(len(secret))), secret...), 0, 0x3b)
+	for name, data := range map[string][]byte{
+		"JPEG": photo, "PNG": pngOf(t, quarters(300, 200), text), "WebP": webpOf(t, glass, 6), "GIF": moving,
+	} {
+		res, err := makeFrom(t, data, Spec{Width: 60, Height: 60, Animated: true})
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", name, err)
 		}
-		for _, leak := range [][]byte{secret, []byte("Exif"), []byte("ICC_PROFILE"), []byte("iCCP"), []byte("eXIf")} {
+		for _, leak := range [][]byte{secret, []byte("Exif"), []byte("EXIF"), []byte("ICC"), []byte("iCCP"), []byte("eXIf"), []byte("XMP")} {
 			if bytes.Contains(res.Bytes, leak) {
 				t.Errorf("%s thumbnail contains %q", name, leak)
 			}

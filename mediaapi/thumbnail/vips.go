@@ -26,6 +26,7 @@ static void hearth_release_memory(void) {
 import "C"
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"unsafe"
@@ -82,6 +83,9 @@ func releaseMemory(info Info) {
 // decodeError makes ErrBroken of an error of bimg or govips. Both put libvips' whole error buffer into the text, govips a stack trace
 // as well; the first line is what an operator wants to see.
 func decodeError(err error) error {
+	if errors.Is(err, ErrBroken) {
+		return err
+	}
 	text, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
 	return broken("%s", text)
 }

@@ -1,6 +1,10 @@
 package thumbnail
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/davidbyttow/govips/v2/vips"
+)
 
 // probeWebP walks the chunks of the RIFF container.
 func probeWebP(r *reader) (Info, error) {
@@ -68,4 +72,42 @@ func probeWebP(r *reader) (Info, error) {
 		return Info{}, broken("WebP without a picture")
 	}
 	return info, nil
+}
+
+// exportWebP encodes the picture, or all of its frames, without metadata.
+func exportWebP(img *vips.ImageRef, effort int) ([]byte, error) {
+	out, _, err := img.ExportWebp(&vips.WebpExportParams{StripMetadata: true, Quality: webpQuality, ReductionEffort: effort})
+	if err != nil {
+		return nil, decodeError(err)
+	}
+	return stripWebP(out), nil
+}
+
+// stripWebP removes EXIF, XMP and colour profile chunks in place: libvips 8.14 writes an EXIF chunk, the photographer's position and
+// all, although it was told to strip. The input is libwebp's own output.
+func stripWebP(data []byte) []byte {
+	const riffHeader, chunkHeader = 12, 8
+	const hasProfile, hasExif, hasXMP = 0x20, 0x08, 0x04
+	le := binary.LittleEndian
+	if len(data) < riffHeader {
+		return data
+	}
+	out := data[:riffHeader]
+	for rest := data[riffHeader:]; len(rest) >= chunkHeader; {
+		size := int64(le.Uint32(rest[4:]))
+		size = min(chunkHeader+size+size&1, int64(len(rest)))
+		chunk := rest[:size]
+		rest = rest[size:]
+		switch string(chunk[:4]) {
+		case "EXIF", "XMP ", "ICCP":
+			continue
+		case "VP8X":
+			if len(chunk) > chunkHeader {
+				chunk[chunkHeader] &^= hasProfile | hasExif | hasXMP
+			}
+		}
+		out = append(out, chunk...)
+	}
+	le.PutUint32(out[4:], uint32(len(out)-8))
+	return out
 }

@@ -155,12 +155,15 @@ func (r *Room) write(tx *storage.Tx, e *storage.Event, content string) error {
 	if err := tx.SaveRoomSummary(r.Row); err != nil {
 		return err
 	}
-	users, err := tx.LocalJoined(r.Row.NID)
+	members, err := tx.LocalJoined(r.Row.NID)
 	if err != nil {
 		return err
 	}
+	for _, m := range members {
+		heard = append(heard, m.User)
+	}
 	if r.Rung != nil {
-		tx.OnCommit(func() { r.Rung(pos, append(users, heard...)) })
+		tx.OnCommit(func() { r.Rung(pos, heard) })
 	}
 	return nil
 }

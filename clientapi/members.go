@@ -1,0 +1,163 @@
+package clientapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/roomserver"
+	"github.com/hearthd/hearth/storage"
+)
+
+func (a *API) memberRoutes() []web.Route {
+	const (
+		room    = "/_matrix/client/v3/rooms/{roomID}"
+		leaving = web.Guest | web.WhileSuspended
+	)
+	return []web.Route{
+		{"POST", "/_matrix/client/v3/join/{roomIDOrAlias}", web.Guest, web.RateJoin, a.join},
+		{"POST", room + "/join", web.Guest, web.RateJoin, a.join},
+		{"POST", room + "/invite", web.Guest, web.RateInvite, a.changeMember((*roomserver.Server).Invite)},
+		{"POST", room + "/kick", leaving, web.RateMessage, a.changeMember((*roomserver.Server).Kick)},
+		{"POST", room + "/ban", web.Guest, web.RateMessage, a.changeMember((*roomserver.Server).Ban)},
+		{"POST", room + "/unban", web.Guest, web.RateMessage, a.changeMember((*roomserver.Server).Unban)},
+		{"POST", room + "/leave", leaving, web.RateMessage, a.leave},
+		{"POST", room + "/forget", leaving, web.RateMessage, a.forget},
+		{"POST", "/_matrix/client/v3/knock/{roomIDOrAlias}", web.User, web.RateJoin, a.knock},
+	}
+}
+
+type roomIDAnswer struct {
+	RoomID id.RoomID `json:"room_id"`
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// resolve turns what a client calls a room into its id.
+func (a *API) resolve(ctx context.Context, name string) (id.RoomID, error) {
+	if !strings.HasPrefix(name, "#") {
+		room, err := id.ParseRoomID(name)
+		if err != nil {
+			return "", merr.New(merr.InvalidParam, err.Error())
+		}
+		return room, nil
+	}
+	alias, err := id.ParseRoomAlias(name)
+	if err != nil {
+		return "", merr.New(merr.InvalidParam, err.Error())
+	}
+	return a.aliasTarget(ctx, alias)
+}
+
+func (a *API) aliasTarget(ctx context.Context, alias id.RoomAlias) (room id.RoomID, err error) {
+	err = a.store.View(ctx, func(tx *storage.ReadTx) error {
+		row, err := tx.Alias(alias)
+		if err != nil {
+			return err
+		}
+		room, err = tx.RoomID(row.Room)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return "", merr.Newf(merr.NotFound, "There is no alias %s here", alias)
+	}
+	return room, err
+}
+
+// Spec: client-server-api#post_matrixclientv3joinroomidoralias, client-server-api#post_matrixclientv3roomsroomidjoin
+func (a *API) join(ctx context.Context, r *web.Request) (any, error) {
+	name := r.Var("roomIDOrAlias")
+	if name == "" {
+		name = r.Var("roomID")
+	}
+	var content map[string]json.RawMessage
+	if err := r.JSONOptional(&content); err != nil {
+		return nil, err
+	}
+	// The body of a join may hold fields for the event, but for those of the request itself.
+	delete(content, "third_party_signed")
+	extra, err := json.Marshal(content)
+	if err != nil {
+		return nil, err
+	}
+	room, err := a.resolve(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	err = a.rooms.Join(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Guest: r.Caller.Guest, Content: extra})
+	return roomIDAnswer{room}, err
+}
+
+// Spec: client-server-api#post_matrixclientv3knockroomidoralias
+func (a *API) knock(ctx context.Context, r *web.Request) (any, error) {
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	if err := r.JSONOptional(&body); err != nil {
+		return nil, err
+	}
+	room, err := a.resolve(ctx, r.Var("roomIDOrAlias"))
+	if err != nil {
+		return nil, err
+	}
+	err = a.rooms.Knock(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Reason: body.Reason})
+	return roomIDAnswer{room}, err
+}
+
+// changeMember handles invite, kick, ban and unban, which differ in what they call.
+func (a *API) changeMember(change func(*roomserver.Server, context.Context, roomserver.MemberRequest) error) web.Handler {
+	return func(ctx context.Context, r *web.Request) (any, error) {
+		room, err := r.RoomID("roomID")
+		if err != nil {
+			return nil, err
+		}
+		var body struct {
+			UserID string `json:"user_id"`
+			Reason string `json:"reason"`
+		}
+		if err := r.JSON(&body); err != nil {
+			return nil, err
+		}
+		target, err := userIDField(body.UserID)
+		if err != nil {
+			return nil, err
+		}
+		if r.Caller.Suspended && target != r.Caller.User {
+			return nil, web.Suspended()
+		}
+		return nil, change(a.rooms, ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Target: target, Reason: body.Reason})
+	}
+}
+
+// Spec: client-server-api#post_matrixclientv3roomsroomidleave
+func (a *API) leave(ctx context.Context, r *web.Request) (any, error) {
+	room, err := r.RoomID("roomID")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	if err := r.JSONOptional(&body); err != nil {
+		return nil, err
+	}
+	return nil, a.rooms.Leave(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Reason: body.Reason})
+}
+
+// Spec: client-server-api#post_matrixclientv3roomsroomidforget
+func (a *API) forget(ctx context.Context, r *web.Request) (any, error) {
+	room, err := r.RoomID("roomID")
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.rooms.Forget(ctx, room, r.Caller.User)
+}

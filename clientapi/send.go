@@ -1,0 +1,132 @@
+package clientapi
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/roomserver"
+	"github.com/hearthd/hearth/storage"
+)
+
+func (a *API) sendRoutes() []web.Route {
+	const room = "/_matrix/client/v3/rooms/{roomID}"
+	return []web.Route{
+		{"PUT", room + "/send/{eventType}/{txnID}", web.Guest, web.RateMessage, a.sendEvent},
+		{"POST", room + "/send/{eventType}", web.Guest, web.RateMessage, a.sendEvent},
+		{"PUT", room + "/state/{eventType}", web.Guest, web.RateMessage, a.sendState},
+		{"PUT", room + "/state/{eventType}/", web.Guest, web.RateMessage, a.sendState},
+		{"PUT", room + "/state/{eventType}/{stateKey}", web.Guest, web.RateMessage, a.sendState},
+		{"PUT", room + "/redact/{eventID}/{txnID}", web.Guest | web.WhileSuspended, web.RateMessage, a.redact},
+		{"POST", room + "/redact/{eventID}", web.Guest | web.WhileSuspended, web.RateMessage, a.redact},
+	}
+}
+
+type eventIDAnswer struct {
+	EventID id.EventID `json:"event_id"`
+}
+
+// transaction names the request by what the specification scopes transaction ids to: the device and the endpoint.
+//
+// Spec: client-server-api#transaction-identifiers
+func transaction(r *web.Request) storage.Txn {
+	txn := r.Var("txnID")
+	if txn == "" {
+		return storage.Txn{}
+	}
+	path := r.HTTP().URL.EscapedPath()
+	return storage.Txn{User: r.Caller.User, Device: r.Caller.Device, Endpoint: r.Method + " " + path[:strings.LastIndexByte(path, '/')], ID: txn}
+}
+
+// Spec: client-server-api#put_matrixclientv3roomsroomidsendeventtypetxnid
+func (a *API) sendEvent(ctx context.Context, r *web.Request) (any, error) {
+	room, err := r.RoomID("roomID")
+	if err != nil {
+		return nil, err
+	}
+	content, err := r.Object()
+	if err != nil {
+		return nil, err
+	}
+	event, err := a.rooms.Send(ctx, roomserver.SendRequest{
+		Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), Content: content, Txn: transaction(r),
+	})
+	return eventIDAnswer{event}, err
+}
+
+// Spec: client-server-api#put_matrixclientv3roomsroomidstateeventtypestatekey
+func (a *API) sendState(ctx context.Context, r *web.Request) (any, error) {
+	room, err := r.RoomID("roomID")
+	if err != nil {
+		return nil, err
+	}
+	content, err := r.Object()
+	if err != nil {
+		return nil, err
+	}
+	key := r.Var("stateKey")
+	event, err := a.rooms.Send(ctx, roomserver.SendRequest{
+		Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), StateKey: &key, Content: content,
+	})
+	return eventIDAnswer{event}, err
+}
+
+// Spec: client-server-api#put_matrixclientv3roomsroomidredacteventidtxnid
+func (a *API) redact(ctx context.Context, r *web.Request) (any, error) {
+	room, err := r.RoomID("roomID")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Reason *string `json:"reason"`
+	}
+	if err := r.JSONOptional(&body); err != nil {
+		return nil, err
+	}
+	content := json.RawMessage(`{}`)
+	if body.Reason != nil {
+		if content, err = json.Marshal(map[string]string{"reason": *body.Reason}); err != nil {
+			return nil, err
+		}
+	}
+	// The event id is not parsed: those of other servers' events may look like anything.
+	target := id.EventID(r.Var("eventID"))
+	if r.Caller.Suspended {
+		if err := a.mustBeOwn(ctx, r.Caller.User, target); err != nil {
+			return nil, err
+		}
+	}
+	event, err := a.rooms.Redact(ctx, roomserver.SendRequest{Room: room, Sender: r.Caller.User, Content: content, Txn: transaction(r)}, target)
+	return eventIDAnswer{event}, err
+}
+
+// mustBeOwn lets suspended users redact their own events only.
+//
+// Spec: client-server-api#account-suspension
+func (a *API) mustBeOwn(ctx context.Context, user id.UserID, target id.EventID) error {
+	own := false
+	err := a.store.View(ctx, func(tx *storage.ReadTx) error {
+		e, err := tx.Event(target)
+		own = err == nil && e.Sender == user
+		return ignoreNotFound(err)
+	})
+	if err == nil && !own {
+		return web.Suspended()
+	}
+	return err
+}
+
+// userIDField parses a user id of a request's body.
+func userIDField(text string) (id.UserID, error) {
+	if text == "" {
+		return "", merr.New(merr.MissingParam, "user_id is missing")
+	}
+	user, err := id.ParseUserID(text)
+	if err != nil {
+		return "", merr.New(merr.InvalidParam, err.Error())
+	}
+	return user, nil
+}

@@ -1,0 +1,242 @@
+package account
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/push"
+	"github.com/hearthd/hearth/internal/visibility"
+	"github.com/hearthd/hearth/storage"
+)
+
+// Notifier applies the push rules of users to events. It keeps the compiled rules of recent users; the Service that changes them drops
+// them here.
+type Notifier struct {
+	book *push.Book
+
+	mu    sync.Mutex
+	users map[id.UserID]*listener
+}
+
+// listener is what decides about one user's notifications.
+type listener struct {
+	program *push.Program
+	ignored visibility.Ignored
+}
+
+// maxListeners bounds the users whose compiled rules are kept; most share one program, so an entry is small.
+const maxListeners = 1 << 16
+
+// NewNotifier makes a Notifier with the server's default rules.
+func NewNotifier(book *push.Book) *Notifier {
+	return &Notifier{book: book, users: map[id.UserID]*listener{}}
+}
+
+// Notifications says which members of a room an event of it notifies.
+//
+// Spec: client-server-api#push-notifications
+func (n *Notifier) Notifications(tx *storage.ReadTx, room *storage.Room, e *storage.Event, members []storage.Member) ([]storage.Notification, error) {
+	event, err := push.NewEvent(e.RoomID, e.ID, e.JSON)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	pass := push.NewPass(event, push.RoomContext{MemberCount: int(room.Summary.Joined), Power: func() push.Power {
+		p, err := notificationPower(tx, room.NID, e.Sender)
+		failed = errors.Join(failed, err)
+		return p
+	}})
+	var out []storage.Notification
+	for _, m := range members {
+		l, err := n.listener(tx, m.User)
+		if err != nil {
+			return nil, err
+		}
+		if l.ignored.Has(e.Sender) {
+			continue
+		}
+		if o := pass.Evaluate(l.program, push.Recipient{ID: m.User, DisplayName: m.Name}); o.Notify {
+			out = append(out, storage.Notification{User: m.User, Highlight: o.Highlight})
+		}
+	}
+	return out, failed
+}
+
+// Outcome is what one user's push rules make of an event, actions included.
+func (n *Notifier) Outcome(tx *storage.ReadTx, room *storage.Room, e *storage.Event, member storage.Member) (push.Outcome, error) {
+	event, err := push.NewEvent(e.RoomID, e.ID, e.JSON)
+	if err != nil {
+		return push.Outcome{}, err
+	}
+	l, err := n.listener(tx, member.User)
+	if err != nil || l.ignored.Has(e.Sender) {
+		return push.Outcome{}, err
+	}
+	var failed error
+	pass := push.NewPass(event, push.RoomContext{MemberCount: int(room.Summary.Joined), Power: func() push.Power {
+		p, err := notificationPower(tx, room.NID, e.Sender)
+		failed = errors.Join(failed, err)
+		return p
+	}})
+	return pass.Evaluate(l.program, push.Recipient{ID: member.User, DisplayName: member.Name}), failed
+}
+
+// notificationPower is the sender's level and what notifications need.
+func notificationPower(tx *storage.ReadTx, room int64, sender id.UserID) (push.Power, error) {
+	var p push.Power
+	create, err := tx.CurrentStateKey(room, storage.StateKey{Type: "m.room.create"})
+	if err != nil {
+		return p, err
+	}
+	row, err := tx.RoomByNID(room)
+	if err != nil {
+		return p, err
+	}
+	version, err := gomatrixserverlib.GetRoomVersion(row.Version)
+	if err != nil {
+		return p, err
+	}
+	creator := create.Sender == sender
+	if version.PrivilegedCreators() {
+		extra := create.Get("content.additional_creators").Array()
+		if creator || slices.ContainsFunc(extra, func(r gjson.Result) bool { return r.String() == string(sender) }) {
+			p.Sender = math.MaxInt64
+		}
+	}
+	levels, err := tx.CurrentStateKey(room, storage.StateKey{Type: "m.room.power_levels"})
+	if errors.Is(err, storage.ErrNotFound) {
+		if creator && p.Sender == 0 {
+			p.Sender = 100
+		}
+		return p, nil
+	}
+	if err != nil {
+		return p, err
+	}
+	content := levels.Get("content")
+	if p.Sender == 0 {
+		p.Sender = content.Get("users_default").Int()
+		content.Get("users").ForEach(func(user, level gjson.Result) bool {
+			if user.String() != string(sender) {
+				return true
+			}
+			p.Sender = level.Int()
+			return false
+		})
+	}
+	p.Levels = map[string]int64{}
+	content.Get("notifications").ForEach(func(key, level gjson.Result) bool {
+		p.Levels[key.String()] = level.Int()
+		return true
+	})
+	return p, nil
+}
+
+// listener finds what decides about a user's notifications, from memory where possible. An Update may see account data that is not
+// committed yet; what it reads is dropped by the commit, because that forgets the user after the entry was made.
+func (n *Notifier) listener(tx *storage.ReadTx, user id.UserID) (*listener, error) {
+	n.mu.Lock()
+	l := n.users[user]
+	n.mu.Unlock()
+	if l != nil {
+		return l, nil
+	}
+	stored, err := storedPushRules(tx, user)
+	if err != nil {
+		return nil, err
+	}
+	ignored, err := visibility.LoadIgnored(tx, user)
+	if err != nil {
+		return nil, err
+	}
+	l = &listener{n.book.Compile(stored), ignored}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.users) >= maxListeners {
+		clear(n.users)
+	}
+	n.users[user] = l
+	return l, nil
+}
+
+// forget drops what is kept of a user, after a change of account data that decides about notifications.
+func (n *Notifier) forget(user id.UserID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.users, user)
+}
+
+// CarryOver copies the tags, the push rules and the place among direct chats that a user has given one room to the room that replaces it.
+//
+// Spec: client-server-api#room-upgrades
+func (n *Notifier) CarryOver(tx *storage.Tx, user id.UserID, from, to id.RoomID) error {
+	if tags, err := tx.AccountData(user, from, "m.tag"); err == nil {
+		if err := n.put(tx, user, storage.AccountData{RoomID: to, Type: "m.tag", Content: tags.Content}); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	if err := n.carryDirect(tx, user, from, to); err != nil {
+		return err
+	}
+	stored, err := storedPushRules(&tx.ReadTx, user)
+	if err != nil {
+		return err
+	}
+	stored, changed := stored.CopyRoom(from, to)
+	if !changed {
+		return nil
+	}
+	content, err := json.Marshal(stored)
+	if err != nil {
+		return err
+	}
+	return n.put(tx, user, storage.AccountData{Type: storage.PushRulesType, Content: content})
+}
+
+// carryDirect adds the new room wherever m.direct has the old one.
+func (n *Notifier) carryDirect(tx *storage.Tx, user id.UserID, from, to id.RoomID) error {
+	d, err := tx.AccountData(user, "", "m.direct")
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var direct map[string][]id.RoomID
+	if json.Unmarshal(d.Content, &direct) != nil {
+		return nil // not in the form that the specification gives it, so nothing in it can be understood
+	}
+	changed := false
+	for who, rooms := range direct {
+		if slices.Contains(rooms, from) && !slices.Contains(rooms, to) {
+			direct[who] = append(rooms, to)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	content, err := json.Marshal(direct)
+	if err != nil {
+		return err
+	}
+	return n.put(tx, user, storage.AccountData{Type: "m.direct", Content: content})
+}
+
+// put stores account data at a fresh position. The user is woken with the room's events.
+func (n *Notifier) put(tx *storage.Tx, user id.UserID, d storage.AccountData) (err error) {
+	if d.Pos, err = tx.NextPos(); err != nil {
+		return err
+	}
+	tx.OnCommit(func() { n.forget(user) })
+	return tx.SetAccountData(user, d)
+}

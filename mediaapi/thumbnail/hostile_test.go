@@ -1,0 +1,299 @@
+package thumbnail
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/binary"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/davidbyttow/govips/v2/vips"
+	"github.com/h2non/bimg"
+)
+
+// hostile is a file that wants something, and what it gets. A nil error means that an ordinary thumbnail is right.
+type hostile struct {
+	data []byte
+	want error
+}
+
+// hostileCorpus builds the files, so that none has to lie in the repository; FuzzProbe starts from the same ones.
+func hostileCorpus(t testing.TB) map[string]hostile {
+	t.Helper()
+	photo := jpegOf(t, quarters(400, 300), 1)
+	picture := pngOf(t, quarters(400, 300))
+	moving := gifOf(t, 0, []int{10}, plain(60, 40, corners[0]), plain(60, 40, corners[1]))
+	avif, heic := file(t, "gradient.avif"), file(t, "gradient.heic")
+	c := map[string]hostile{
+		"nothing":             {nil, ErrUnsupported},
+		"one byte":            {[]byte{0xff}, ErrUnsupported},
+		"text":                {[]byte("hello world, this is not a picture"), ErrUnsupported},
+		"HTML":                {[]byte("<!doctype html><script>alert(1)</script>"), ErrUnsupported},
+		"SVG":                 {[]byte(`<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="file:///etc/passwd"/></svg>`), ErrUnsupported},
+		"SVG after a comment": {[]byte("<?xml version=\"1.0\"?>\n<!-- GIF89a -->\n<svg></svg>"), ErrUnsupported},
+		"PDF":                 {[]byte("%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"), ErrUnsupported},
+		"PostScript":          {[]byte("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), ErrUnsupported},
+		"ImageMagick script":  {[]byte("push graphic-context\nimage over 0,0 0,0 'https://127.0.0.1/'\npop graphic-context"), ErrUnsupported},
+		"MSL":                 {[]byte(`<?xml version="1.0"?><image><read filename="/etc/passwd"/></image>`), ErrUnsupported},
+		"BMP":                 {append([]byte("BM"), make([]byte, 200)...), ErrUnsupported},
+		"PPM":                 {[]byte("P6 60000 60000 255\n"), ErrUnsupported},
+		"Radiance":            {[]byte("#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n"), ErrUnsupported},
+		"OpenEXR":             {[]byte("\x76\x2f\x31\x01\x02\x00\x00\x00channels"), ErrUnsupported},
+		"FITS":                {[]byte("SIMPLE  =                    T"), ErrUnsupported},
+		"Matlab":              {[]byte("MATLAB 5.0 MAT-file, Platform: PCWIN"), ErrUnsupported},
+		"Photoshop":           {[]byte("8BPS\x00\x01\x00\x00\x00\x00\x00\x00\x00\x03"), ErrUnsupported},
+		"JPEG 2000":           {[]byte("\x00\x00\x00\x0cjP  \r\n\x87\n\x00\x00\x00\x14ftypjp2 "), ErrUnsupported},
+		"JPEG XL":             {[]byte("\x00\x00\x00\x0cJXL \r\n\x87\n\x00\x00\x00\x14ftypjxl "), ErrUnsupported},
+		"MP4":                 {[]byte("\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"), ErrUnsupported},
+		"vips":                {append([]byte{0x08, 0xf2, 0xa6, 0xb6}, make([]byte, 64)...), ErrUnsupported},
+		"BigTIFF":             {[]byte("II+\x00\x08\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00"), ErrUnsupported},
+
+		"a GIF that is a script":      {[]byte("GIF89a/*<svg/onload=alert(1)>*/=1;"), ErrBroken},
+		"a PNG that is a PDF":         {[]byte(pngSignature + "%PDF-1.7 1 0 obj <<>> endobj trailer"), ErrBroken},
+		"a JPEG with a page behind":   {append(bytes.Clone(photo), "<html><script>alert(1)</script>"...), nil},
+		"a PNG with an archive":       {append(bytes.Clone(picture), "PK\x03\x04 and so on"...), nil},
+		"a GIF with a page behind":    {append(bytes.Clone(moving), "<script>alert(1)</script>"...), nil},
+		"a JPEG named RIFF":           {append([]byte("RIFF\x10\x00\x00\x00WEBP"), photo...), ErrBroken},
+		"a JPEG without a picture":    {[]byte{0xff, 0xd8, 0xff, 0xd9, 0, 0, 0, 0, 0, 0, 0, 0}, ErrBroken},
+		"a JPEG of no width":          {patched(photo, sofAt(photo)+7, 0, 0), ErrBroken},
+		"a JPEG of no height":         {patched(photo, sofAt(photo)+5, 0, 0), ErrBroken},
+		"a JPEG of 65k x 65k":         {patched(photo, sofAt(photo)+5, 0xff, 0xdc, 0xff, 0xdc), ErrTooLarge},
+		"a JPEG of twelve bits":       {patched(photo, sofAt(photo)+4, 12), ErrUnsupported},
+		"a JPEG without loss":         {patched(photo, sofAt(photo)+1, 0xc3), ErrUnsupported},
+		"a JPEG of a thousand scans":  {manyScans(photo), ErrTooLarge},
+		"a JPEG with two headers":     {twoFrames(photo), ErrBroken},
+		"a PNG of no width":           {pngHeader(0, 10, 8, 2), ErrBroken},
+		"a PNG of two billion pixels": {pngHeader(1<<31, 1<<31, 8, 2), ErrBroken},
+		"a PNG of 65k x 65k":          {pngHeader(65535, 65535, 16, 6, appendChunk(nil, "IDAT", nil)), ErrTooLarge},
+		"a PNG of 30k x 30k zeros":    {pngHeader(30000, 30000, 1, 0, appendChunk(nil, "IDAT", zeros(t, 30000*3751))), ErrTooLarge},
+		"a PNG without data":          {pngHeader(10, 10, 8, 2), ErrBroken},
+		"a PNG of empty data":         {pngHeader(100, 100, 8, 2, appendChunk(nil, "IDAT", nil)), ErrBroken},
+		"a PNG of an unknown kind":    {pngHeader(100, 100, 3, 5, appendChunk(nil, "IDAT", zeros(t, 40000))), ErrBroken},
+		"a PNG with a vast comment":   {pngOf(t, quarters(400, 300), appendChunk(nil, "zTXt", append([]byte("Comment\x00\x00"), zeros(t, 64<<20)...))), nil},
+		"a PNG with a vast profile":   {pngOf(t, quarters(400, 300), appendChunk(nil, "iCCP", append([]byte("p\x00\x00"), zeros(t, 64<<20)...))), nil},
+		"a PNG of many chunks":        {pngOf(t, quarters(400, 300), bytes.Repeat(appendChunk(nil, "teSt", nil), maxChunks)), ErrBroken},
+		"a GIF of no pictures":        {[]byte("GIF89a\x10\x00\x10\x00\x00\x00\x00;"), ErrBroken},
+		"a GIF of no size":            {patched(moving, gifPictureAt(moving)+5, 0, 0, 0, 0), ErrBroken},
+		"a GIF of 65k x 65k":          {patched(moving, 6, 0xff, 0xff, 0xff, 0xff), ErrTooLarge},
+		"a GIF whose picture is vast": {patched(moving, gifPictureAt(moving)+5, 0xff, 0xff, 0xff, 0xff), ErrTooLarge},
+		"a GIF of 5000 pictures":      {manyPictures(moving, 5000), nil},
+		"a GIF of 60000 pictures":     {manyPictures(moving, 60000), ErrTooLarge},
+		"a WebP of no pictures":       {riff("WEBP", riffChunk("VP8X", make([]byte, 10))), ErrBroken},
+		"a WebP of 16M x 16M":         {riff("WEBP", riffChunk("VP8X", []byte{2, 0, 0, 0, 255, 255, 255, 255, 255, 255}), riffChunk("ANMF", make([]byte, 24))), ErrTooLarge},
+		"a WebP of 16k x 16k":         {riff("WEBP", riffChunk("VP8L", []byte{0x2f, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0})), ErrTooLarge},
+		"a TIFF that bites its tail":  {[]byte("II*\x00\x04\x00\x00\x00\x00\x00\x00\x00"), ErrBroken},
+		"a TIFF of 60k x 60k":         {tiffHead(60000, 60000, 1, 8, 1), ErrTooLarge},
+		"a TIFF of 16M x 16M":         {tiffHead(1<<30, 1<<30, 1, 8, 1), ErrTooLarge},
+		"a TIFF of 65535 samples":     {tiffHead(1000, 1000, 1, 8, 65535), ErrUnsupported},
+		"a TIFF of rare compression":  {tiffHead(100, 100, 34712, 8, 3), ErrUnsupported},
+		"a TIFF with one vast tile":   {tiffHead(100, 100, 1, 8, 3, [2]int{tagTileWidth, 1 << 20}, [2]int{tagTileHeight, 1 << 20}), ErrTooLarge},
+		"a TIFF without data":         {tiffHead(100, 100, 1, 8, 3), ErrBroken},
+		"an AVIF of 60k x 60k":        {patched(avif, bytes.Index(avif, []byte("ispe"))+8, 0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60), ErrTooLarge},
+		"a HEIC of no size":           {patched(heic, bytes.Index(heic, []byte("ispe"))+8, 0, 0, 0, 0), ErrBroken},
+		"a HEIC without boxes":        {heic[:24], ErrBroken},
+		"a HEIC of other things":      {bytes.ReplaceAll(heic, []byte("hvc1"), []byte("jpeg")), ErrUnsupported},
+	}
+	for name, whole := range map[string][]byte{
+		"a JPEG": photo, "a PNG": picture, "a WebP": webpOf(t, quarters(400, 300), 1), "a TIFF": tiffOf(t, quarters(400, 300), 1),
+		"an AVIF": avif, "a HEIC": heic,
+	} {
+		for tenth := 1; tenth < 10; tenth++ {
+			c[name+" cut to "+string(rune('0'+tenth))+" tenths"] = hostile{whole[:len(whole)*tenth/10], ErrBroken}
+		}
+		c[name+" that lacks one byte"] = hostile{whole[:len(whole)-1], ErrBroken}
+	}
+	c["a GIF cut in a picture"] = hostile{moving[:gifPictureAt(moving)+14], ErrBroken}
+	return c
+}
+
+func TestHostileFilesGiveCleanErrors(t *testing.T) {
+	startVips()
+	corpus := hostileCorpus(t)
+	for _, name := range slices.Sorted(maps.Keys(corpus)) {
+		h := corpus[name]
+		for _, spec := range []Spec{{Width: 32, Height: 32, Method: Crop}, {Width: 64, Height: 64, Animated: true}} {
+			res, err := makeFrom(t, h.data, spec)
+			if !errors.Is(err, h.want) {
+				t.Errorf("%s: got %v, want %v", name, err, h.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: the error has several lines: %q", name, err)
+			}
+			if err == nil && bytes.Contains(res.Bytes, []byte("script")) {
+				t.Errorf("%s: the thumbnail carries the stowaway", name)
+			}
+		}
+	}
+	if high := bimg.VipsMemory().MemoryHighwater; high > 64<<20 {
+		t.Errorf("libvips held %d MiB", high>>20)
+	}
+}
+
+func TestProbingAHostileFileTakesLittleMemory(t *testing.T) {
+	for name, h := range hostileCorpus(t) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _ = Probe(bytes.NewReader(h.data), int64(len(h.data)))
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 512<<10 {
+			t.Errorf("%s: %d KiB", name, used>>10)
+		}
+	}
+}
+
+func TestALargeSingleColouredPictureIsStreamed(t *testing.T) {
+	startVips()
+	// 25 megapixels that compress to nothing, within the limits: what is refused is not the only thing that must not cost memory.
+	data := pngHeader(5000, 5000, 8, 6, appendChunk(nil, "IDAT", zeros(t, 5000*(4*5000+1))))
+	before := bimg.VipsMemory().MemoryHighwater
+	if _, err := makeFrom(t, data, Spec{Width: 320, Height: 240}); err != nil {
+		t.Fatal(err)
+	}
+	if high := bimg.VipsMemory().MemoryHighwater; high > max(before, 32<<20) {
+		t.Errorf("libvips held %d MiB", high>>20)
+	}
+}
+
+func TestAByteLimitIsCheckedBeforeReading(t *testing.T) {
+	t.Parallel()
+	_, err := New(Limits{MaxBytes: 100}, 1).Make(t.Context(), failing{}, 101, Spec{Width: 9, Height: 9})
+	if !errors.Is(err, ErrTooLarge) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAReadErrorIsNotTheImagesFault(t *testing.T) {
+	t.Parallel()
+	_, err := makeWith(t, failing{}, 5000)
+	if !errors.Is(err, os.ErrPermission) || errors.Is(err, ErrBroken) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+type failing struct{}
+
+func (failing) ReadAt([]byte, int64) (int, error) { return 0, os.ErrPermission }
+
+func makeWith(t *testing.T, src io.ReaderAt, size int64) (Result, error) {
+	return New(Limits{}, 1).Make(t.Context(), src, size, Spec{Width: 9, Height: 9})
+}
+
+func TestUntrustedLoadersAreBlockedInLibvipsToo(t *testing.T) {
+	t.Parallel()
+	startVips()
+	for name, data := range map[string]string{
+		"SVG":         `<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>`,
+		"PDF":         "%PDF-1.1\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj 3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>endobj trailer<</Root 1 0 R>>",
+		"ImageMagick": "BM" + strings.Repeat("\x00", 100),
+		"PPM":         "P6 1 1 255\nabc",
+		"Radiance":    "#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\nabcd",
+	} {
+		if img, err := vips.LoadThumbnailFromBuffer([]byte(data), 5, 5, vips.InterestingNone, vips.SizeBoth, vips.NewImportParams()); err == nil {
+			img.Close()
+			t.Errorf("govips opened %s", name)
+		}
+		if _, err := bimg.NewImage([]byte(data)).Process(bimg.Options{Width: 5, Height: 5, Type: bimg.PNG}); err == nil {
+			t.Errorf("bimg opened %s", name)
+		}
+	}
+}
+
+// The rest of this file forges headers.
+
+func patched(data []byte, at int, with ...byte) []byte {
+	out := bytes.Clone(data)
+	copy(out[at:], with)
+	return out
+}
+
+// sofAt returns where the frame header of a JPEG begins.
+func sofAt(data []byte) int { return bytes.Index(data, []byte{0xff, 0xc0, 0x00, 0x11}) }
+
+// manyScans repeats the only scan of a JPEG.
+func manyScans(data []byte) []byte {
+	at := bytes.Index(data, []byte{0xff, 0xda})
+	scan := data[at : len(data)-2]
+	out := bytes.Clone(data[:at])
+	out[sofAt(out)+1] = 0xc2
+	return append(append(out, bytes.Repeat(scan, 1000)...), 0xff, 0xd9)
+}
+
+func twoFrames(data []byte) []byte {
+	at := sofAt(data)
+	return slices.Concat(data[:at], data[at:at+19], data[at:])
+}
+
+func zeros(t testing.TB, n int64) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w, err := zlib.NewWriterLevel(&buf, zlib.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(w, zeroReader{}, n); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func pngHeader(width, height uint32, depth, kind byte, chunks ...[]byte) []byte {
+	header := be.AppendUint32(be.AppendUint32(nil, width), height)
+	out := appendChunk([]byte(pngSignature), "IHDR", append(header, depth, kind, 0, 0, 0))
+	return appendChunk(slices.Concat(append([][]byte{out}, chunks...)...), "IEND", nil)
+}
+
+func gifPictureAt(data []byte) int {
+	return bytes.LastIndex(data, []byte{0x2c, 0, 0, 0, 0})
+}
+
+// manyPictures repeats the last picture of a GIF.
+func manyPictures(data []byte, n int) []byte {
+	at := gifPictureAt(data)
+	one := data[at : len(data)-1]
+	return append(append(bytes.Clone(data[:at]), bytes.Repeat(one, n)...), 0x3b)
+}
+
+func riffChunk(kind string, data []byte) []byte {
+	out := binary.LittleEndian.AppendUint32([]byte(kind), uint32(len(data)))
+	out = append(out, data...)
+	if len(data)%2 == 1 {
+		out = append(out, 0)
+	}
+	return out
+}
+
+func riff(kind string, chunks ...[]byte) []byte {
+	return riffChunk("RIFF", append([]byte(kind), slices.Concat(chunks...)...))
+}
+
+// tiffHead makes a TIFF of one directory that has no data.
+func tiffHead(width, height, compression, bits, samples int, more ...[2]int) []byte {
+	tags := append([][2]int{
+		{tagWidth, width}, {tagHeight, height}, {tagBitsPerSample, bits}, {tagCompression, compression}, {262, 2}, {273, 8},
+		{tagSamplesPerPixel, samples}, {tagRowsPerStrip, height}, {279, 10},
+	}, more...)
+	le := binary.LittleEndian
+	out := le.AppendUint16([]byte("II*\x00\x08\x00\x00\x00"), uint16(len(tags)))
+	for _, tag := range tags {
+		out = le.AppendUint16(out, uint16(tag[0]))
+		out = le.AppendUint16(out, 4)
+		out = le.AppendUint32(le.AppendUint32(out, 1), uint32(tag[1]))
+	}
+	return append(out, 0, 0, 0, 0)
+}

@@ -1,0 +1,70 @@
+package storage
+
+import (
+	"sync"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// membershipCache keeps what MembershipsOf answers, for who is about to ask again: every sync does. A change drops the user's entry after
+// its commit and begins a new epoch, so that a reader whose snapshot is older cannot put the old answer back.
+type membershipCache struct {
+	mu    sync.Mutex
+	epoch int64
+	rows  int
+	users map[id.UserID]cachedMemberships
+}
+
+type cachedMemberships struct {
+	list []Membership
+	pos  int64 // of the newest of them
+}
+
+const maxCachedMemberships = 200_000
+
+func newMembershipCache() *membershipCache {
+	return &membershipCache{users: map[id.UserID]cachedMemberships{}}
+}
+
+func (c *membershipCache) current() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch
+}
+
+// get is the memberships of a user for a snapshot at pos, or at an unknown position if that is 0.
+func (c *membershipCache) get(user id.UserID, pos int64) ([]Membership, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.users[user]
+	return e.list, ok && (pos == 0 || e.pos <= pos)
+}
+
+func (c *membershipCache) add(user id.UserID, list []Membership, epoch int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.users[user]; known || epoch != c.epoch {
+		return
+	}
+	for u, old := range c.users {
+		if c.rows+len(list) <= maxCachedMemberships {
+			break
+		}
+		c.rows -= len(old.list)
+		delete(c.users, u)
+	}
+	e := cachedMemberships{list: list}
+	for i := range list {
+		e.pos = max(e.pos, list[i].Pos)
+	}
+	c.users[user] = e
+	c.rows += len(list)
+}
+
+func (c *membershipCache) drop(user id.UserID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	c.rows -= len(c.users[user].list)
+	delete(c.users, user)
+}

@@ -46,3 +46,12 @@ func (s *Store) Migrate(files map[string]string) error {
 	}
 	return applyMigrations(context.Background(), s.writer.conn, s.dialect, steps, slog.New(slog.DiscardHandler))
 }
+
+// SnapshotCost is the length of the longest chain of snapshots and the number of all delta rows.
+func (tx *ReadTx) SnapshotCost() (longest, rows int64, err error) {
+	if err = tx.queryRow(`select coalesce(max(depth), 0) from state_snapshots`).Scan(&longest); err != nil {
+		return 0, 0, err
+	}
+	err = tx.queryRow(`select count(*) from state_deltas`).Scan(&rows)
+	return longest, rows, err
+}

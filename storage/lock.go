@@ -114,3 +114,13 @@ func lockFile(path string) (release func() error, err error) {
 	}
 	return f.Close, nil
 }
+
+// createPrivate makes a database file that only its owner can read, because it holds tokens; SQLite gives its companions the same
+// permissions. It must come before SQLite opens the file: closing a file gives back all locks the process has on it.
+func createPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	return f.Close()
+}

@@ -84,6 +84,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 			return nil, err
 		}
 		s.release = unlock
+		if err := createPrivate(cfg.Path); err != nil {
+			return nil, errors.Join(err, s.release())
+		}
 	} else {
 		s.dialect = postgresDialect()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -506,6 +507,18 @@ func TestTwoStoresNeverShareAFile(t *testing.T) {
 	}
 	must(t, s.Close())
 	must(t, storagetest.Reopen(t, cfg).Close())
+}
+
+func TestOnlyTheOwnerCanReadTheFiles(t *testing.T) {
+	cfg := storagetest.SQLiteConfig(t)
+	withNotes(t, storagetest.Reopen(t, cfg))
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		info, err := os.Stat(cfg.Path + suffix)
+		must(t, err)
+		if mode := info.Mode().Perm(); mode != 0o600 {
+			t.Errorf("hearth.db%s has the mode %o", suffix, mode)
+		}
+	}
 }
 
 func TestLockRoom(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -48,6 +49,8 @@ type App struct {
 	cert     *certificate
 	ready    chan struct{}
 	setup    string
+	// addresses are those of the listeners by their settings; written before ready is closed, and never after.
+	addresses map[string]net.Addr
 }
 
 // Options are what is not configuration.
@@ -213,6 +216,20 @@ func (a *App) Log() *slog.Logger { return a.log }
 
 // Ready is closed when all listeners are open.
 func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// Addr is what the listener of a setting, for instance server.listen, listens on: with a port of 0 in the setting, that is where one
+// learns the port. It is nil where there is no such listener, and until Ready is closed.
+func (a *App) Addr(key string) net.Addr {
+	select {
+	case <-a.ready:
+		return a.addresses[key]
+	default:
+		return nil
+	}
+}
+
+// Routes is the table of everything the server answers.
+func (a *App) Routes() []web.Route { return a.web.Routes() }
 
 // Accounts does what `hearth user` asks for.
 func (a *App) Accounts() admin.Accounts { return account.Console{Service: a.accounts} }

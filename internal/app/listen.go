@@ -43,6 +43,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 	failed := make(chan error, len(listeners))
 	var servers []*http.Server
 	var opened []net.Listener
+	addresses := map[string]net.Addr{}
 	for _, l := range listeners {
 		ln, err := l.open()
 		if err != nil && l.network == "unix" {
@@ -56,6 +57,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 			return fmt.Errorf("%s: %w", l.key, err)
 		}
 		opened = append(opened, ln)
+		addresses[l.key] = ln.Addr()
 		server := web.NewServer(l.address, l.handler)
 		server.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)
 		server.BaseContext = func(net.Listener) context.Context { return work }
@@ -65,6 +67,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 	for i, server := range servers {
 		go func() { failed <- server.Serve(opened[i]) }()
 	}
+	a.addresses = addresses
 	close(a.ready)
 
 	var err error

@@ -14,8 +14,9 @@ type Limits struct {
 	MaxTotalPixels int64
 }
 
-// maxListedFrames bounds how many frames a file may list at all: GIF and WebP readers keep a record of each, even for a still.
-const maxListedFrames = 50_000
+// maxListedFrames bounds how many frames a file may list at all: decoders keep a record of each, even for a still. libvips' reader of
+// GIFs draws the same line.
+const maxListedFrames = 4096
 
 // DefaultLimits are fit for a server of 512 MiB: a 64-megapixel photo passes, and so does a GIF of 500 frames.
 func DefaultLimits() Limits {

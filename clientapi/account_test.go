@@ -205,6 +205,7 @@ func TestLockingAndSuspending(t *testing.T) {
 			t.Error(got.Raw)
 		}
 		r.nobody().refused("POST", loginPath, loginBody("alice", password), 401, "M_USER_LOCKED")
+		r.nobody().refused("POST", "/_matrix/client/v3/account/password", `{"new_password":"another one",`+alice.auth(password)+`}`, 401, "M_USER_LOCKED")
 		root.must("PUT", lock+alice.id, `{"locked":false}`)
 		alice.must("GET", whoamiPath, "")
 		root.must("PUT", lock+alice.id, `{"locked":true}`)
@@ -291,7 +292,7 @@ func TestTURN(t *testing.T) {
 		wantJSON(path, `{"uris":["turn:a"],"username":"u","password":"p","ttl":3600}`)
 	turn.SharedSecret = "north"
 	newRig(t, func(c *config.Config) { c.TURN = turn }).register("alice").
-		wantJSON(path, `{"uris":["turn:a"],"username":"1800003600:@alice:hs","password":"5yEYTCgEX0y2rPKIJfYxpdSUR4E=","ttl":3600}`)
+		wantJSON(path, `{"uris":["turn:a"],"username":"1800003600:@alice:hs","password":"QHMFxHDZyWUpQwZJieV1Iq1qHlc=","ttl":3600}`)
 }
 
 func TestWhois(t *testing.T) {

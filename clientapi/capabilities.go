@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"strings"
 
 	"github.com/matrix-org/gomatrixserverlib"
 
@@ -28,7 +29,10 @@ func (a *API) capabilities(_ context.Context, r *web.Request) (any, error) {
 	}
 	versions := roomVersions{cfg.Rooms.DefaultVersion, map[gomatrixserverlib.RoomVersion]string{}}
 	for version := range gomatrixserverlib.StableRoomVersions() {
-		versions.Available[version] = "stable"
+		// Spec: rooms#room-version-grammar. Versions with a dot are experiments of somebody's.
+		if !strings.Contains(string(version), ".") {
+			versions.Available[version] = "stable"
+		}
 	}
 	out := map[string]any{
 		"m.change_password":          enabled(cfg.Passwords.Enabled),

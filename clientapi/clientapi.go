@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hearthd/hearth/internal/account"
+	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
@@ -19,6 +20,7 @@ type Deps struct {
 	Accounts *account.Service
 	Store    *storage.Store
 	Rooms    *roomserver.Server
+	Clock    clock.Clock
 }
 
 // API is the handlers of the Client-Server API.
@@ -27,6 +29,7 @@ type API struct {
 	accounts *account.Service
 	store    *storage.Store
 	rooms    *roomserver.Server
+	clock    clock.Clock
 }
 
 // New makes the handlers.
@@ -36,6 +39,7 @@ func New(d Deps) *API {
 		accounts: d.Accounts,
 		store:    d.Store,
 		rooms:    d.Rooms,
+		clock:    d.Clock,
 	}
 }
 
@@ -50,11 +54,15 @@ func (a *API) Routes() []web.Route {
 		a.filterRoutes(),
 		a.loginRoutes(),
 		a.memberRoutes(),
+		a.messageRoutes(),
 		a.openIDRoutes(),
 		a.profileRoutes(),
+		a.publicRoomRoutes(),
 		a.pushRuleRoutes(),
 		a.registerRoutes(),
+		a.relationRoutes(),
 		a.roomRoutes(),
+		a.roomStateRoutes(),
 		a.sendRoutes(),
 		a.tagRoutes(),
 		a.uiaRoutes(),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
@@ -72,6 +73,9 @@ func (a *API) deleteProfileField(ctx context.Context, r *web.Request) (any, erro
 func ownProfileField(r *web.Request) (id.UserID, string, error) {
 	user, err := ownUserID(r)
 	key := r.Var("keyName")
+	if err == nil {
+		err = account.CheckProfileKey(key)
+	}
 	// Spec: client-server-api#guest-access
 	if err == nil && r.Caller.Guest && key != "displayname" {
 		err = merr.New(merr.GuestAccessForbidden, "Guests may only change their display name")

@@ -165,7 +165,9 @@ func TestA8RangesAndHEAD(t *testing.T) {
 			t.Errorf("%s: HEAD: %d %v", path, head.Code, head.Header())
 		}
 	}
-	expect(t, "HEAD without token", r.get("/_matrix/client/v1/media/download/"+mxcPath(mxc), ""), 401, merr.MissingToken)
+	if rec := r.do("HEAD", "/_matrix/client/v1/media/download/"+mxcPath(mxc), "", nil); rec.Code != 401 {
+		t.Errorf("HEAD without token: %d", rec.Code)
+	}
 }
 
 func TestA9OPTIONSIsAnsweredEverywhere(t *testing.T) {

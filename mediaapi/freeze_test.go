@@ -217,6 +217,14 @@ func TestFreezeF7AnonymousRequestsAreNeverSigned(t *testing.T) {
 	}
 }
 
+func TestFreezeIsDecidedWhenTheBytesAreHere(t *testing.T) {
+	r := newRig(t, freeze(false, ever))
+	r.remote.has(theirs, "a", "text/plain")
+	r.remote.during = func() { r.reload(freeze(true, ever)) }
+	expect(t, "the freeze began during the fetch", r.legacy(theirs), 404, merr.NotFound)
+	expect(t, "authenticated", r.authed(theirs), 200, "")
+}
+
 func TestFreezeF8LostCopiesAreFetchedAgainForUsersOnly(t *testing.T) {
 	r := newRig(t, freeze(true, start.Add(time.Minute)))
 	r.remote.has(theirs, "hello", "text/plain")
@@ -235,6 +243,20 @@ func TestFreezeF8LostCopiesAreFetchedAgainForUsersOnly(t *testing.T) {
 		t.Errorf("body %q", rec.Body)
 	}
 	expect(t, "the new copy is frozen", r.legacy(theirs), 404, merr.NotFound)
+}
+
+func TestFreezeF8AnonymousRequestsDoNotFetchLostCopiesWithTheFreezeOffEither(t *testing.T) {
+	r := newRig(t, freeze(false, ever))
+	r.remote.has(theirs, "hello", "text/plain")
+	expect(t, "first copy", r.legacy(theirs), 200, "")
+	r.loseFile(theirs)
+	r.remote.requests()
+	expect(t, "anonymous", r.legacy(theirs), 404, merr.NotFound)
+	if asked := r.remote.requests(); len(asked) != 0 {
+		t.Errorf("outbound requests: %+v", asked)
+	}
+	expect(t, "authenticated", r.authed(theirs), 200, "")
+	expect(t, "anonymous, mended", r.legacy(theirs), 200, "")
 }
 
 func (r *rig) loseFile(mxc id.MXC) {

@@ -203,6 +203,8 @@ type fakeRemote struct {
 	texts map[id.MXC]string
 	err   error
 	asked []RemoteRequest
+	// during, if set, happens while the other server answers.
+	during func()
 }
 
 func (f *fakeRemote) has(mxc id.MXC, text, contentType string) {
@@ -219,6 +221,9 @@ func (f *fakeRemote) FetchMedia(_ context.Context, want RemoteRequest) (*RemoteM
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, want)
+	if f.during != nil {
+		f.during()
+	}
 	if f.err != nil {
 		return nil, f.err
 	}

@@ -1,12 +1,10 @@
 package roomserver
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -58,7 +56,7 @@ type place struct {
 }
 
 // build makes a signed event of a draft. For the event format of room versions 3 and later it writes the canonical form directly instead of
-// going through gomatrixserverlib's builder, which decodes and encodes the event nine times (docs/adr/0003); a test holds both to the same
+// going through gomatrixserverlib's builder, which decodes and encodes the event nine times (docs/adr/0005); a test holds both to the same
 // result.
 func (s *Server) build(d draft, p place) (id.EventID, []byte, error) {
 	content, err := canonicalContent(d.content, p.version)
@@ -85,21 +83,6 @@ func (s *Server) build(d draft, p place) (id.EventID, []byte, error) {
 		return "", nil, merr.Newf(merr.TooLarge, "The event is larger than %d bytes", maxEvent)
 	}
 	return event, raw, nil
-}
-
-// canonicalContent checks what a client wants as content and brings it into canonical form.
-//
-// Spec: appendices#canonical-json
-func canonicalContent(content json.RawMessage, version gomatrixserverlib.IRoomVersion) ([]byte, error) {
-	if t := bytes.TrimLeft(content, " \t\r\n"); len(t) == 0 || t[0] != '{' {
-		return nil, merr.New(merr.BadJSON, "The content of an event must be an object")
-	}
-	out, err := gomatrixserverlib.EnforcedCanonicalJSON(content, version.Version())
-	var bad gomatrixserverlib.BadJSONError
-	if errors.As(err, &bad) {
-		return nil, merr.New(merr.BadJSON, "The content has numbers that canonical JSON does not allow")
-	}
-	return out, err
 }
 
 // buildV1 is build for room versions 1 and 2, where event ids are made up by the server.
@@ -266,5 +249,5 @@ func redactedContent(d draft, version gomatrixserverlib.IRoomVersion, content []
 	if err := json.Unmarshal(redacted, &kept); err != nil {
 		return nil, fmt.Errorf("read a redacted event: %w", err)
 	}
-	return gomatrixserverlib.CanonicalJSON(kept.Content)
+	return canonicalContent(kept.Content, version)
 }

@@ -370,13 +370,17 @@ func TestSettingStateTwiceIsOneEvent(t *testing.T) {
 	}
 }
 
+func startBench(b *testing.B) *Server {
+	b.Helper()
+	key := ed25519.NewKeyFromSeed([]byte("01234567890123456789012345678901"))
+	return New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, storagetest.Open(b), hub.New(0), &everyone{},
+		clock.Real(), slog.New(slog.DiscardHandler))
+}
+
 func BenchmarkSend(b *testing.B) {
 	for name, members := range map[string]int{"alone": 1, "50 members": 50} {
 		b.Run(name, func(b *testing.B) {
-			store := storagetest.Open(b)
-			key := ed25519.NewKeyFromSeed([]byte("01234567890123456789012345678901"))
-			s := New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, store, hub.New(0), &everyone{},
-				clock.Real(), slog.New(slog.DiscardHandler))
+			s := startBench(b)
 			ctx := context.Background()
 			room, err := s.Create(ctx, CreateRequest{Creator: alice, Preset: "public_chat"})
 			if err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -112,7 +111,7 @@ func (h *head) sameState(d draft) (id.EventID, error) {
 	if err != nil {
 		return "", err
 	}
-	was, err := gomatrixserverlib.CanonicalJSON(old.pdu.Content())
+	was, err := canonicalContent(old.pdu.Content(), h.auth.version)
 	if err != nil || !bytes.Equal(content, was) {
 		return "", err
 	}

@@ -54,3 +54,16 @@ func (tx *Tx) ClearUnread(user id.UserID, room int64) error {
 	_, err := tx.exec(`delete from unread where user_id = $1 and room = $2`, string(user), room)
 	return err
 }
+
+// UnreadRooms is UnreadOf for all rooms of a user.
+func (tx *ReadTx) UnreadRooms(user id.UserID) (map[int64][]Unread, error) {
+	rows, err := collect(tx, func(r rowScanner) (u Unread, err error) {
+		err = r.Scan(&u.Room, &u.Thread, &u.Notify, &u.Highlight)
+		return u, err
+	}, `select room, thread, notify, highlight from unread where user_id = $1`, string(user))
+	out := map[int64][]Unread{}
+	for _, u := range rows {
+		out[u.Room] = append(out[u.Room], u)
+	}
+	return out, err
+}

@@ -103,7 +103,7 @@ func (s *Service) confirm(ctx context.Context, op Operation, flows []Flow) (Conf
 	if auth != nil && auth.Type != "" && !slices.Contains(in.Completed, auth.Type) {
 		if err := s.stage(ctx, in, auth); err != nil {
 			// A wrong password is part of the conversation; all else, such as another user's password, ends it.
-			if !errors.As(err, &failed) || failed.Status != 401 {
+			if !errors.As(err, &failed) || failed.Code != merr.Forbidden || failed.Status != 401 {
 				return Confirmation{}, err
 			}
 		}
@@ -172,6 +172,9 @@ func (s *Service) stage(ctx context.Context, in *interaction, auth *authDict) er
 		}
 		if in.For != "" && in.For != user.ID {
 			return merr.New(merr.Forbidden, "This has to be confirmed by the owner of the account")
+		}
+		if err := mayLogIn(user); err != nil {
+			return err
 		}
 		in.User = user.ID
 	case StageRegistrationToken:

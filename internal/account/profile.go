@@ -47,7 +47,7 @@ func (s *Service) Profile(ctx context.Context, user id.UserID) (map[string]json.
 
 // ProfileField returns one field of a local user's profile, or M_NOT_FOUND.
 func (s *Service) ProfileField(ctx context.Context, user id.UserID, field string) (json.RawMessage, error) {
-	if err := checkProfileKey(field); err != nil {
+	if err := CheckProfileKey(field); err != nil {
 		return nil, err
 	}
 	var out json.RawMessage
@@ -65,7 +65,7 @@ func (s *Service) ProfileField(ctx context.Context, user id.UserID, field string
 //
 // Spec: client-server-api#put_matrixclientv3profileuseridkeyname
 func (s *Service) SetProfileField(ctx context.Context, user id.UserID, field string, value json.RawMessage) error {
-	if err := checkProfileKey(field); err != nil {
+	if err := CheckProfileKey(field); err != nil {
 		return err
 	}
 	if err := checkProfileValue(field, value); err != nil {
@@ -96,7 +96,7 @@ func (s *Service) SetProfileField(ctx context.Context, user id.UserID, field str
 
 // DeleteProfileField removes a field of a user's own profile. One that is not there is no error.
 func (s *Service) DeleteProfileField(ctx context.Context, user id.UserID, field string) error {
-	if err := checkProfileKey(field); err != nil {
+	if err := CheckProfileKey(field); err != nil {
 		return err
 	}
 	var there bool
@@ -121,10 +121,10 @@ func (s *Service) profileChanged(ctx context.Context, user id.UserID, field stri
 	}
 }
 
-// checkProfileKey checks the name of a field.
+// CheckProfileKey checks the name of a field: M_KEY_TOO_LARGE, M_INVALID_PARAM.
 //
 // Spec: appendices#common-namespaced-identifier-grammar
-func checkProfileKey(field string) error {
+func CheckProfileKey(field string) error {
 	if len(field) > maxProfileKey {
 		return merr.Newf(merr.KeyTooLarge, "The name of a profile field must not be longer than %d bytes", maxProfileKey)
 	}

@@ -115,7 +115,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.media, err = a.openMedia(cfg, doorbell, opts.Clock); err != nil {
 		return err
 	}
-	api := clientapi.New(clientapi.Deps{Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms})
+	api := clientapi.New(clientapi.Deps{Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms, Clock: opts.Clock})
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
 	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.media.Routes(), a.health())

@@ -6,6 +6,7 @@ package visibility
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/tidwall/gjson"
@@ -128,6 +129,26 @@ func (h *History) Until() int64 {
 		return math.MaxInt64
 	}
 	return until
+}
+
+// Earliest is a position before which there is nothing that the viewer may see; the largest number where there is nothing at all.
+func (h *History) Earliest() int64 {
+	starts := make([]int64, 1, len(h.visibility)+len(h.membership)+1)
+	starts[0] = none
+	for _, v := range h.visibility {
+		starts = append(starts, v.pos)
+	}
+	for _, v := range h.membership {
+		starts = append(starts, v.pos)
+	}
+	slices.Sort(starts)
+	// Between two versions the rules give the same answer throughout.
+	for _, pos := range starts {
+		if h.VisibleAt(pos) {
+			return pos
+		}
+	}
+	return math.MaxInt64
 }
 
 // WorldReadable reports whether everybody may see what happens in the room now.

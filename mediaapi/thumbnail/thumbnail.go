@@ -107,12 +107,13 @@ func (m *Maker) Make(ctx context.Context, src io.ReaderAt, size int64, spec Spec
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
-	data := make([]byte, size)
+	data, free := allocate(size)
+	defer releaseMemory(info)
+	defer free()
 	if n, err := src.ReadAt(data, 0); int64(n) < size {
 		return Result{}, fmt.Errorf("read image: %w", noEOF(err))
 	}
 	startVips()
-	defer releaseMemory(info)
 	switch {
 	case spec.Animated && info.Format == PNG:
 		return animatePNG(ctx, data, box)

@@ -73,6 +73,13 @@ func setBlocked(class string, blocked bool) {
 	C.vips_operation_block_set(name, state)
 }
 
+// allocate returns n bytes of the C heap, and how to free them once libvips is done. They are libvips' to read from at any time until
+// then, which Go's memory may not be used for, and megabytes are given back at once instead of at the next garbage collection.
+func allocate(n int64) (data []byte, free func()) {
+	p := C.malloc(C.size_t(n))
+	return unsafe.Slice((*byte)(p), n), func() { C.free(p) }
+}
+
 // releaseMemory gives what a large decode has left in the C heap back to the system; the Go runtime does not know of it.
 func releaseMemory(info Info) {
 	if info.pixels*int64(info.Frames) >= 1<<20 {

@@ -1,0 +1,243 @@
+package clientapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/hearthd/hearth/internal/clientevent"
+	"github.com/hearthd/hearth/internal/filter"
+	"github.com/hearthd/hearth/internal/history"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/token"
+	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/storage"
+)
+
+func (a *API) messageRoutes() []web.Route {
+	const v1, v3 = "/_matrix/client/v1/rooms/{roomID}", "/_matrix/client/v3/rooms/{roomID}"
+	return []web.Route{
+		{"GET", v3 + "/messages", web.Guest, web.RateRead, a.messages},
+		{"GET", v3 + "/event/{eventID}", web.Guest, web.RateRead, a.event},
+		{"GET", v3 + "/context/{eventID}", web.Guest, web.RateRead, a.eventContext},
+		{"GET", v1 + "/timestamp_to_event", web.Guest, web.RateRead, a.timestampToEvent},
+	}
+}
+
+// maxPage is the greatest number of events, threads or rooms in one answer.
+const maxPage = 1000
+
+// viewer is who events are shown to.
+func viewer(r *web.Request) clientevent.Viewer {
+	return clientevent.Viewer{User: r.Caller.User, Device: r.Caller.Device}
+}
+
+// viewRoom opens the room of the path for the caller.
+func (a *API) viewRoom(ctx context.Context, r *web.Request, fn func(tx *storage.ReadTx, room *history.Room) error) error {
+	roomID, err := r.RoomID("roomID")
+	if err != nil {
+		return err
+	}
+	return a.store.View(ctx, func(tx *storage.ReadTx) error {
+		room, err := history.Open(tx, roomID, r.Caller.User)
+		if err != nil {
+			return err
+		}
+		return fn(tx, room)
+	})
+}
+
+// direction reads the parameter dir: whether to go back. Without it the answer is def; an empty def makes it required.
+func direction(r *web.Request, def string) (back bool, err error) {
+	dir := r.Query().Get("dir")
+	if dir == "" {
+		dir = def
+	}
+	switch dir {
+	case "b":
+		return true, nil
+	case "f":
+		return false, nil
+	case "":
+		return false, merr.New(merr.MissingParam, "Query parameter dir is missing")
+	}
+	return false, merr.New(merr.InvalidParam, "Query parameter dir must be b or f")
+}
+
+// point reads a pagination token, def without one.
+func point(r *web.Request, name string, def int64) (int64, error) {
+	text := r.Query().Get(name)
+	if text == "" {
+		return def, nil
+	}
+	p, err := token.ParseRoom(text)
+	return int64(p), err
+}
+
+// eventFilter reads the parameter filter; nil without one.
+func eventFilter(r *web.Request) (*filter.RoomEventFilter, error) {
+	text := r.Query().Get("filter")
+	if text == "" {
+		return nil, nil
+	}
+	return filter.ParseRoomEvents(json.RawMessage(text))
+}
+
+// parseWalk reads the parameters of /messages and /relations that say which events are wanted. Without from, a walk begins at the end of
+// what there is.
+func parseWalk(r *web.Request, dir string) (history.Walk, error) {
+	var w history.Walk
+	var err error
+	if w.Back, err = direction(r, dir); err != nil {
+		return w, err
+	}
+	first, last := int64(history.Beginning), int64(history.Now)
+	if w.Back {
+		first, last = last, first
+	}
+	if w.From, err = point(r, "from", first); err != nil {
+		return w, err
+	}
+	if w.To, err = point(r, "to", last); err != nil {
+		return w, err
+	}
+	w.Limit, err = r.IntQuery("limit", 10, 0, maxPage)
+	return w, err
+}
+
+// Spec: client-server-api#get_matrixclientv3roomsroomidmessages
+func (a *API) messages(ctx context.Context, r *web.Request) (any, error) {
+	walk, err := parseWalk(r, "")
+	if err != nil {
+		return nil, err
+	}
+	if walk.Filter, err = eventFilter(r); err != nil {
+		return nil, err
+	}
+	var out web.RawJSON
+	err = a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
+		if walk.From, err = room.Edge(walk.From); err != nil {
+			return err
+		}
+		if walk.Filter != nil {
+			walk.Limit = walk.Filter.Limit(walk.Limit, walk.Limit)
+		}
+		page, err := room.Walk(walk)
+		if err != nil {
+			return err
+		}
+		var state []*storage.Event
+		if walk.Filter != nil && walk.Filter.LazyLoadMembers {
+			if state, err = room.Senders(page.Events); err != nil {
+				return err
+			}
+		}
+		batch, err := clientevent.Prepare(tx, viewer(r), slices.Concat(page.Events, state), room.Options(a.clock.Now()))
+		if err != nil {
+			return err
+		}
+		o := newObject(sizeOf(page.Events) + sizeOf(state))
+		o.text("start", token.Room(walk.From).String())
+		if page.More {
+			o.text("end", token.Room(page.End).String())
+		}
+		o.events("chunk", batch, page.Events)
+		if state != nil {
+			o.events("state", batch, state)
+		}
+		out = o.end()
+		return nil
+	})
+	return out, err
+}
+
+func noEvent(err error) error {
+	if errors.Is(err, storage.ErrNotFound) || merr.HasCode(err, merr.Forbidden) {
+		return merr.New(merr.NotFound, "There is no such event in the room, or you may not see it")
+	}
+	return err
+}
+
+// Spec: client-server-api#get_matrixclientv3roomsroomideventeventid
+func (a *API) event(ctx context.Context, r *web.Request) (any, error) {
+	var out json.RawMessage
+	err := a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
+		ev, err := room.Event(id.EventID(r.Var("eventID")))
+		if err != nil {
+			return err
+		}
+		out, err = clientevent.One(tx, viewer(r), ev, room.Options(a.clock.Now()))
+		return err
+	})
+	return out, noEvent(err)
+}
+
+// Spec: client-server-api#get_matrixclientv3roomsroomidcontexteventid
+func (a *API) eventContext(ctx context.Context, r *web.Request) (any, error) {
+	limit, err := r.IntQuery("limit", 10, 0, maxPage)
+	if err != nil {
+		return nil, err
+	}
+	f, err := eventFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	var out web.RawJSON
+	err = a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
+		c, err := room.Around(id.EventID(r.Var("eventID")), (limit+1)/2, limit/2, f)
+		if err != nil {
+			return noEvent(err)
+		}
+		state, err := room.StateAround(c, f)
+		if err != nil {
+			return err
+		}
+		all := slices.Concat(c.Before.Events, c.After.Events, state)
+		batch, err := clientevent.Prepare(tx, viewer(r), append(all, c.Event), room.Options(a.clock.Now()))
+		if err != nil {
+			return err
+		}
+		o := newObject(sizeOf(all) + sizeOf(nil))
+		o.text("start", token.Room(c.Before.End).String())
+		o.text("end", token.Room(c.After.End).String())
+		o.raw("event", batch.Append(nil, c.Event))
+		o.events("events_before", batch, c.Before.Events)
+		o.events("events_after", batch, c.After.Events)
+		o.events("state", batch, state)
+		out = o.end()
+		return nil
+	})
+	return out, err
+}
+
+// Spec: client-server-api#get_matrixclientv1roomsroomidtimestamp_to_event
+func (a *API) timestampToEvent(ctx context.Context, r *web.Request) (any, error) {
+	back, err := direction(r, "")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.RequiredQuery("ts"); err != nil {
+		return nil, err
+	}
+	ts, err := r.IntQuery("ts", 0, 0, 1<<53-1)
+	if err != nil {
+		return nil, err
+	}
+	var out struct {
+		EventID id.EventID `json:"event_id"`
+		TS      int64      `json:"origin_server_ts"`
+	}
+	err = a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
+		ev, err := room.Near(int64(ts), back)
+		if errors.Is(err, storage.ErrNotFound) {
+			return merr.New(merr.NotFound, "There is no event of the room in that direction from the timestamp")
+		}
+		if err == nil {
+			out.EventID, out.TS = ev.ID, ev.TS
+		}
+		return err
+	})
+	return out, err
+}

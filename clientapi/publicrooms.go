@@ -1,0 +1,62 @@
+package clientapi
+
+import (
+	"context"
+
+	"github.com/hearthd/hearth/internal/directory"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/storage"
+)
+
+func (a *API) publicRoomRoutes() []web.Route {
+	return []web.Route{
+		{"GET", "/_matrix/client/v3/publicRooms", web.None, web.RateRead, a.publicRooms},
+		{"POST", "/_matrix/client/v3/publicRooms", web.Guest | web.WhileSuspended, web.RateRead, a.searchPublicRooms},
+	}
+}
+
+// Spec: client-server-api#get_matrixclientv3publicrooms
+func (a *API) publicRooms(ctx context.Context, r *web.Request) (any, error) {
+	limit, err := r.IntQuery("limit", 0, 0, maxPage)
+	if err != nil {
+		return nil, err
+	}
+	return a.published(ctx, r, directory.Query{Limit: limit, Since: r.Query().Get("since")})
+}
+
+// Spec: client-server-api#post_matrixclientv3publicrooms
+func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error) {
+	var body struct {
+		Limit  int    `json:"limit"`
+		Since  string `json:"since"`
+		Filter struct {
+			Term  string    `json:"generic_search_term"`
+			Types []*string `json:"room_types"`
+		} `json:"filter"`
+		AllNetworks bool   `json:"include_all_networks"`
+		Instance    string `json:"third_party_instance_id"`
+	}
+	if err := r.JSONOptional(&body); err != nil {
+		return nil, err
+	}
+	if body.Instance != "" && body.AllNetworks {
+		return nil, merr.New(merr.InvalidParam, "third_party_instance_id cannot be used with include_all_networks")
+	}
+	if body.Instance != "" {
+		return directory.Listing{Chunk: []directory.Entry{}}, nil // no other networks are known here
+	}
+	return a.published(ctx, r, directory.Query{Limit: body.Limit, Since: body.Since, Term: body.Filter.Term, Types: body.Filter.Types})
+}
+
+func (a *API) published(ctx context.Context, r *web.Request, q directory.Query) (any, error) {
+	if server := r.Query().Get("server"); server != "" && server != a.config.Get().Server.Name {
+		return nil, merr.Newf(merr.Unknown, "The room directory of %s cannot be asked: this server does not federate", server).WithStatus(502)
+	}
+	var out directory.Listing
+	err := a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		out, err = directory.Published(tx, q)
+		return err
+	})
+	return out, err
+}

@@ -1,0 +1,194 @@
+package history
+
+import (
+	"math"
+
+	"github.com/hearthd/hearth/internal/clientevent"
+	"github.com/hearthd/hearth/internal/filter"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+)
+
+// maxScan is how many events one walk looks at. A filter that lets next to nothing through gets a short page, perhaps an empty one, and can
+// go on from its end.
+const maxScan = 2000
+
+// smallest and largest number of events that are read at once.
+const (
+	minBatch = 32
+	maxBatch = 256
+)
+
+// Walk says which part of a timeline is wanted. Points are between positions: the point p is behind the event at p.
+type Walk struct {
+	From, To int64 // points; a walk goes from one to the other
+	Back     bool  // From is the later one
+	Limit    int
+	Filter   *filter.RoomEventFilter // nil for all
+}
+
+// Page is what a walk has found.
+type Page struct {
+	Events []*storage.Event // in the order of the walk
+	End    int64            // the point that the walk came to
+	More   bool             // there may be more behind End
+}
+
+// Beginning and Now are the points before and behind all that a room has.
+const (
+	Beginning = math.MinInt64
+	Now       = math.MaxInt64
+)
+
+// span is the part of the room's positions that the walk may touch.
+func (r *Room) span(w Walk) storage.Span {
+	s := storage.Span{After: w.From, UpTo: w.To}
+	if w.Back {
+		s = storage.Span{After: w.To, UpTo: w.From}
+	}
+	if first := r.past.Earliest(); first > math.MinInt64 {
+		s.After = max(s.After, first-1)
+	}
+	s.UpTo = min(s.UpTo, r.until)
+	return s
+}
+
+// source gives positions of a span, at most limit of them, in the order of a walk.
+type source func(span storage.Span, limit int) ([]int64, error)
+
+// Walk reads a page of the timeline.
+func (r *Room) Walk(w Walk) (Page, error) {
+	return r.walk(w, func(span storage.Span, limit int) ([]int64, error) {
+		return r.tx.TimelinePositions(r.NID, span, limit, w.Back)
+	})
+}
+
+func (r *Room) walk(w Walk, next source) (Page, error) {
+	page := Page{End: w.From}
+	span := r.span(w)
+	for scanned := 0; len(page.Events) < w.Limit; {
+		size := min(max(w.Limit-len(page.Events), minBatch), maxBatch)
+		// One more than is used tells whether there is more.
+		positions, err := next(span, size+1)
+		if err != nil {
+			return Page{}, err
+		}
+		page.More = len(positions) > size
+		positions = positions[:min(size, len(positions))]
+		if len(positions) == 0 {
+			break
+		}
+		events, err := r.tx.EventsAt(positions)
+		if err != nil {
+			return Page{}, err
+		}
+		if events, err = r.pick(events, w.Filter); err != nil {
+			return Page{}, err
+		}
+		if room := w.Limit - len(page.Events); len(events) >= room {
+			page.More = page.More || len(events) > room
+			page.Events = append(page.Events, events[:room]...)
+			page.End = behind(events[room-1].Pos, w.Back)
+			break
+		}
+		page.Events = append(page.Events, events...)
+		last := positions[len(positions)-1]
+		page.End = behind(last, w.Back)
+		if w.Back {
+			span.UpTo = last - 1
+		} else {
+			span.After = last
+		}
+		if scanned += len(positions); !page.More || scanned >= maxScan {
+			break
+		}
+	}
+	return page, nil
+}
+
+// Edge turns Beginning and Now into points that clients can be told: the one before the first event, and the one behind the last event that
+// is of interest to the viewer. Other points it leaves alone.
+func (r *Room) Edge(point int64) (int64, error) {
+	switch point {
+	case Now:
+		return min(r.LastPos, r.until), nil
+	case Beginning:
+		first, err := r.tx.TimelinePositions(r.NID, r.span(Walk{From: Beginning, To: Now}), 1, false)
+		if err != nil || len(first) == 0 {
+			return 0, err
+		}
+		return first[0] - 1, nil
+	}
+	return point, nil
+}
+
+// Context is an event and what is around it.
+type Context struct {
+	Event         *storage.Event
+	Before, After Page
+}
+
+// Around finds an event and what is before and after it; storage.ErrNotFound where the viewer may not see it.
+func (r *Room) Around(event id.EventID, before, after int, f *filter.RoomEventFilter) (Context, error) {
+	ev, err := r.Event(event)
+	if err != nil {
+		return Context{}, err
+	}
+	c := Context{Event: ev}
+	if c.Before, err = r.Walk(Walk{From: ev.Pos - 1, To: Beginning, Back: true, Limit: before, Filter: f}); err != nil {
+		return c, err
+	}
+	c.After, err = r.Walk(Walk{From: ev.Pos, To: Now, Limit: after, Filter: f})
+	return c, err
+}
+
+// Near is the first event at or after a time in milliseconds, or the last at or before it; storage.ErrNotFound if there is none among those
+// that are looked at.
+func (r *Room) Near(ts int64, back bool) (*storage.Event, error) {
+	from := storage.Moment{TS: ts, Pos: Beginning}
+	if back {
+		from.Pos = Now
+	}
+	for scanned := 0; scanned < maxScan; {
+		positions, err := r.tx.PositionsByTime(r.NID, from, minBatch, back)
+		if err != nil {
+			return nil, err
+		}
+		events, err := r.tx.EventsAt(positions)
+		if err != nil {
+			return nil, err
+		}
+		for _, ev := range events {
+			if ev == nil {
+				continue
+			}
+			if r.shows(ev) {
+				return ev, nil
+			}
+			from = storage.Moment{TS: ev.TS, Pos: ev.Pos}
+		}
+		if scanned += len(positions); len(positions) < minBatch {
+			break
+		}
+	}
+	return nil, storage.ErrNotFound
+}
+
+// behind is the point that a walk comes to with the event at pos.
+func behind(pos int64, back bool) int64 {
+	if back {
+		return pos - 1
+	}
+	return pos
+}
+
+// pick is the events that the viewer may see and the filter lets through.
+func (r *Room) pick(events []*storage.Event, f *filter.RoomEventFilter) ([]*storage.Event, error) {
+	shown := make([]*storage.Event, 0, len(events))
+	for _, ev := range events {
+		if ev != nil && r.shows(ev) {
+			shown = append(shown, ev)
+		}
+	}
+	return clientevent.Select(r.tx, f, shown)
+}

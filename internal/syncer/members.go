@@ -1,0 +1,126 @@
+package syncer
+
+import (
+	"sync"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/visibility"
+	"github.com/hearthd/hearth/storage"
+)
+
+// sentMembers remembers which members of rooms devices that load them lazily have been told of, by the position of the token that the answer
+// carried: a device knows of what came with a token no newer than the one it comes back with. After that it hears of every change. What is
+// forgotten is told again.
+//
+// Spec: client-server-api#lazy-loading-room-members
+type sentMembers struct {
+	mu      sync.Mutex
+	devices map[deviceKey]*sentTo
+	size    int
+}
+
+type deviceKey struct {
+	user   id.UserID
+	device id.DeviceID
+}
+
+type sentTo struct {
+	rooms map[int64]map[id.UserID]int64
+	size  int
+}
+
+const maxSentMembers = 1 << 20 // about 100 MB
+
+func newSentMembers() *sentMembers { return &sentMembers{devices: map[deviceKey]*sentTo{}} }
+
+// forget begins anew with a device, which has no token.
+func (s *sentMembers) forget(k deviceKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(k)
+}
+
+func (s *sentMembers) drop(k deviceKey) {
+	if d := s.devices[k]; d != nil {
+		s.size -= d.size
+		delete(s.devices, k)
+	}
+}
+
+// unknown is the users whom a device that comes with the token position since has not been told of.
+func (s *sentMembers) unknown(k deviceKey, room, since int64, users []id.UserID) []id.UserID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.devices[k]
+	if d == nil {
+		return users
+	}
+	var out []id.UserID
+	for _, u := range users {
+		if at, ok := d.rooms[room][u]; !ok || at > since {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// sent notes that a device is told of a user in the answer with the token position next.
+func (s *sentMembers) sent(k deviceKey, room, next int64, user id.UserID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.devices[k]
+	if d == nil {
+		d = &sentTo{rooms: map[int64]map[id.UserID]int64{}}
+		s.devices[k] = d
+	}
+	if d.rooms[room] == nil {
+		d.rooms[room] = map[id.UserID]int64{}
+	}
+	if _, ok := d.rooms[room][user]; !ok {
+		d.size++
+		s.size++
+		for other := range s.devices {
+			if s.size <= maxSentMembers {
+				break
+			}
+			s.drop(other)
+		}
+	}
+	d.rooms[room][user] = next
+}
+
+// ignoredCache keeps whom users ignore, for as long as their account data does not change.
+type ignoredCache struct {
+	mu    sync.Mutex
+	users map[id.UserID]ignoredAt
+}
+
+type ignoredAt struct {
+	list visibility.Ignored
+	pos  int64
+}
+
+const maxIgnoredCache = 1 << 16
+
+func newIgnoredCache() *ignoredCache { return &ignoredCache{users: map[id.UserID]ignoredAt{}} }
+
+// load finds whom a user ignores at pos, the position of the snapshot.
+func (c *ignoredCache) load(tx *storage.ReadTx, user id.UserID, pos int64) (visibility.Ignored, error) {
+	c.mu.Lock()
+	e, ok := c.users[user]
+	c.mu.Unlock()
+	if ok && e.pos <= pos && tx.AccountDataUnchanged(user, e.pos) {
+		return e.list, nil
+	}
+	list, err := visibility.LoadIgnored(tx, user)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.users) >= maxIgnoredCache {
+		clear(c.users)
+	}
+	c.users[user] = ignoredAt{list, pos}
+	return list, nil
+}

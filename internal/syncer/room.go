@@ -1,0 +1,290 @@
+package syncer
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/clientevent"
+	"github.com/hearthd/hearth/internal/edu"
+	"github.com/hearthd/hearth/internal/hub"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/token"
+	"github.com/hearthd/hearth/internal/visibility"
+	"github.com/hearthd/hearth/storage"
+)
+
+// room is what a look needs to know of one room that the user is, or was, in.
+type room struct {
+	*look
+	m       storage.Membership
+	history *visibility.History
+	after   int64 // the client knows the room up to here; everything, for one that it does not know
+	end     int64 // the client may know the room up to here
+	full    bool  // all of the state is wanted
+}
+
+// open finds out since when the client knows a room.
+func (l *look) open(m storage.Membership) (*room, error) {
+	r := &room{look: l, m: m, after: l.since.Pos, end: l.next.Pos, full: l.FullState}
+	if !l.initial && m.Pos <= l.since.Pos && m.Membership == "join" {
+		r.history = visibility.Member(l.User)
+		return r, nil
+	}
+	var err error
+	if r.history, err = visibility.Load(l.tx, m.Room, l.User); err != nil {
+		return nil, err
+	}
+	if l.initial || r.history.Membership(l.since.Pos) != "join" {
+		r.after, r.full = everything, true
+	}
+	return r, nil
+}
+
+// joinedRoom writes a room that the user is in, and reports whether there was anything to say.
+func (l *look) joinedRoom(m storage.Membership) (bool, error) {
+	r, err := l.open(m)
+	if err != nil {
+		return false, err
+	}
+	var t timeline
+	var state stateDelta
+	if r.full || l.hasEvents(&m) {
+		if t, err = r.timeline(storage.Span{After: r.after, UpTo: r.end}); err != nil {
+			return false, err
+		}
+		// A room that is new to a client in the middle of a conversation has a past of which the client knows nothing.
+		t.limited = t.limited || r.after == everything && !l.initial
+		if state, err = r.state(&t); err != nil {
+			return false, err
+		}
+	}
+	receipts, err := r.receipts()
+	if err != nil {
+		return false, err
+	}
+	o := opened{start: len(l.buf)}
+	l.buf = append(l.buf, '{')
+	if err := r.events(&o, t, state); err != nil {
+		return false, err
+	}
+	r.accountData(&o)
+	own := r.ephemeral(&o, receipts)
+	if state.summary != nil {
+		r.summary(&o, state.summary)
+	}
+	if o.items == 0 && !r.full {
+		return false, nil
+	}
+	if l.UseStateAfter && len(state.events) == 0 {
+		r.member(&o, `"state_after":{"events":[]}`)
+	}
+	if len(t.events) > 0 || t.limited || own || r.full {
+		if err := r.counts(&o); err != nil {
+			return false, err
+		}
+	}
+	l.buf = append(l.buf, '}')
+	return true, nil
+}
+
+// leftRoom writes a room that the user has left or was banned from: what happened up to then.
+//
+// Spec: client-server-api#syncing
+func (l *look) leftRoom(m storage.Membership) (bool, error) {
+	r, err := l.open(m)
+	if err != nil {
+		return false, err
+	}
+	r.end = m.Pos
+	if l.since.Pos >= m.Pos && !l.initial { // only with full_state: the timeline is that since the token
+		r.full = true
+		r.after = l.since.Pos
+	}
+	t, err := r.timeline(storage.Span{After: r.after, UpTo: r.end})
+	if err != nil {
+		return false, err
+	}
+	t.limited = t.limited || r.after == everything && !l.initial && r.history.EverJoined()
+	// Who was never in the room is told of nothing but their own rejection.
+	var state stateDelta
+	if r.end = min(r.end, r.history.Until()); r.end > 0 {
+		if state, err = r.state(&t); err != nil {
+			return false, err
+		}
+	}
+	o := opened{start: len(l.buf)}
+	l.buf = append(l.buf, '{')
+	if err := r.events(&o, t, state); err != nil {
+		return false, err
+	}
+	r.accountData(&o)
+	if l.UseStateAfter && len(state.events) == 0 {
+		r.member(&o, `"state_after":{"events":[]}`)
+	}
+	l.buf = append(l.buf, '}')
+	return true, nil
+}
+
+// member makes place for a member of the room's object.
+func (r *room) member(o *opened, text string) {
+	r.item(o)
+	r.buf = append(r.buf, text...)
+}
+
+// events writes timeline and state.
+func (r *room) events(o *opened, t timeline, state stateDelta) error {
+	all := append(append(make([]*storage.Event, 0, len(t.events)+len(state.events)), t.events...), state.events...)
+	batch, err := clientevent.Prepare(r.tx, r.viewer(), all, clientevent.Options{
+		Now: r.now, WithoutRoomID: true, Bundle: t.limited || r.full, Federation: r.Filter.Federation, Ignored: r.ignoring,
+		Histories: map[int64]*visibility.History{r.m.Room: r.history}, Fields: r.Filter.EventFields,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare events: %w", err)
+	}
+	list := func(events []*storage.Event) {
+		for i, ev := range events {
+			if i > 0 {
+				r.buf = append(r.buf, ',')
+			}
+			r.buf = batch.Append(r.buf, ev)
+		}
+	}
+	if len(state.events) > 0 {
+		name := `"state":{"events":[`
+		if r.UseStateAfter {
+			name = `"state_after":{"events":[`
+		}
+		r.member(o, name)
+		list(state.events)
+		r.buf = append(r.buf, `]}`...)
+	}
+	if len(t.events) == 0 && !t.limited && !r.full {
+		return nil
+	}
+	r.member(o, `"timeline":{"events":[`)
+	list(t.events)
+	r.buf = append(r.buf, `],"limited":`...)
+	r.buf = strconv.AppendBool(r.buf, t.limited)
+	start := t.start
+	if len(t.events) > 0 {
+		start = t.events[0].Pos - 1
+	}
+	r.buf = append(r.buf, `,"prev_batch":"`...)
+	r.buf = append(r.buf, token.Room(start).String()...)
+	r.buf = append(r.buf, `"}`...)
+	return nil
+}
+
+// accountData writes what the user keeps for the room, as far as it is new to the client.
+func (r *room) accountData(o *opened) {
+	list := r.rooms[r.m.RoomID]
+	inner := opened{start: len(r.buf)}
+	for _, d := range list {
+		if !r.Filter.Room.AccountData.Match("", d.Type, string(r.m.RoomID), false) {
+			continue
+		}
+		if inner.items == 0 {
+			r.member(o, `"account_data":{"events":[`)
+		}
+		r.item(&inner)
+		r.contentEvent(d.Type, d.Content)
+	}
+	r.closeList(inner, `]}`)
+}
+
+// receipts reads the receipts that are new to the client.
+func (r *room) receipts() ([]storage.Receipt, error) {
+	f := &r.Filter.Room.Ephemeral
+	known := r.after != everything
+	if known && !r.FullState && !r.hub.ChangedSince(edu.ReceiptsKey(r.m.RoomID), r.since.Pos) || !f.Match("", "m.receipt", string(r.m.RoomID), false) {
+		return nil, nil
+	}
+	list, err := r.tx.ReceiptsSince(r.m.Room, storage.Span{After: r.after, UpTo: r.next.Pos}, r.User)
+	if err != nil {
+		return nil, fmt.Errorf("load receipts: %w", err)
+	}
+	return list, nil
+}
+
+// ephemeral writes typing and receipts, and reports whether the user has read something.
+func (r *room) ephemeral(o *opened, receipts []storage.Receipt) (own bool) {
+	known := r.after != everything
+	var typing []id.UserID
+	told := false
+	if r.Filter.Room.Ephemeral.Match("", "m.typing", string(r.m.RoomID), false) && (!known || r.hub.EphemeralSince(hub.Room(r.m.RoomID), r.since.Eph)) {
+		typing = r.ephemera.Typing(r.m.RoomID)
+		// That nobody is typing is news only to who may have heard the contrary.
+		told = len(typing) > 0 || known && r.since.Eph >= r.started
+	}
+	if !told && len(receipts) == 0 {
+		return false
+	}
+	r.member(o, `"ephemeral":{"events":[`)
+	inner := opened{}
+	if told {
+		r.item(&inner)
+		r.buf = append(r.buf, `{"content":{"user_ids":[`...)
+		for i, u := range typing {
+			if i > 0 {
+				r.buf = append(r.buf, ',')
+			}
+			r.buf = gjson.AppendJSONString(r.buf, string(u))
+		}
+		r.buf = append(r.buf, `]},"type":"m.typing"}`...)
+	}
+	for _, d := range receipts {
+		own = own || d.User == r.User
+	}
+	for len(receipts) > 0 {
+		r.item(&inner)
+		receipts = r.receiptEvent(receipts)
+	}
+	r.buf = append(r.buf, `]}`...)
+	return own
+}
+
+// counts writes how much is unread. Zeros are written too: badges are cleared by them.
+//
+// Spec: client-server-api#receiving-notifications
+func (r *room) counts(o *opened) error {
+	list, loaded := r.unread[r.m.Room], r.unread != nil
+	if !loaded {
+		var err error
+		if list, err = r.tx.UnreadOf(r.User, r.m.Room); err != nil {
+			return fmt.Errorf("load unread counts: %w", err)
+		}
+	}
+	threads := r.Filter.Room.Timeline.UnreadThreadNotifications
+	var main storage.Unread
+	others := opened{}
+	for _, u := range list {
+		if u.Thread == "" || !threads {
+			main.Notify += u.Notify
+			main.Highlight += u.Highlight
+			continue
+		}
+		if others.items == 0 {
+			r.member(o, `"unread_thread_notifications":{`)
+		}
+		r.item(&others)
+		r.buf = gjson.AppendJSONString(r.buf, string(u.Thread))
+		r.buf = append(r.buf, ':')
+		r.count(u)
+	}
+	if others.items > 0 {
+		r.buf = append(r.buf, '}')
+	}
+	r.member(o, `"unread_notifications":`)
+	r.count(main)
+	return nil
+}
+
+func (r *room) count(u storage.Unread) {
+	r.buf = append(r.buf, `{"highlight_count":`...)
+	r.buf = strconv.AppendInt(r.buf, u.Highlight, 10)
+	r.buf = append(r.buf, `,"notification_count":`...)
+	r.buf = strconv.AppendInt(r.buf, u.Notify, 10)
+	r.buf = append(r.buf, '}')
+}

@@ -1,0 +1,79 @@
+package syncer
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// maxHeroes is how many members a nameless room is named after.
+const maxHeroes = 5
+
+// summary is how clients show a room without knowing its members.
+type summary struct {
+	joined, invited int64
+	nameless        bool
+	heroes          []id.UserID
+}
+
+// loadSummary reads the summary of the room.
+//
+// Spec: client-server-api#get_matrixclientv3sync
+func (r *room) loadSummary() (*summary, error) {
+	row, err := r.tx.RoomByNID(r.m.Room)
+	if err != nil {
+		return nil, fmt.Errorf("load the room: %w", err)
+	}
+	s := &summary{joined: row.Summary.Joined, invited: row.Summary.Invited, nameless: row.Summary.Name == "" && row.Summary.CanonicalAlias == ""}
+	if !s.nameless {
+		return s, nil
+	}
+	if err := r.heroes(s, "join", "invite"); err != nil {
+		return nil, err
+	}
+	if len(s.heroes) == 0 {
+		err = r.heroes(s, "leave", "ban")
+	}
+	return s, err
+}
+
+func (r *room) heroes(s *summary, memberships ...string) error {
+	for _, membership := range memberships {
+		if membership == "invite" && s.invited == 0 || membership == "join" && s.joined <= 1 {
+			continue
+		}
+		members, err := r.tx.FirstMembers(r.m.Room, membership, maxHeroes+1)
+		if err != nil {
+			return fmt.Errorf("load heroes: %w", err)
+		}
+		for _, m := range members {
+			if m.User != r.User && len(s.heroes) < maxHeroes {
+				s.heroes = append(s.heroes, m.User)
+			}
+		}
+	}
+	return nil
+}
+
+// summary writes the summary.
+func (r *room) summary(o *opened, s *summary) {
+	r.member(o, `"summary":{`)
+	if s.nameless {
+		r.buf = append(r.buf, `"m.heroes":[`...)
+		for i, u := range s.heroes {
+			if i > 0 {
+				r.buf = append(r.buf, ',')
+			}
+			r.buf = gjson.AppendJSONString(r.buf, string(u))
+		}
+		r.buf = append(r.buf, `],`...)
+	}
+	r.buf = append(r.buf, `"m.invited_member_count":`...)
+	r.buf = strconv.AppendInt(r.buf, s.invited, 10)
+	r.buf = append(r.buf, `,"m.joined_member_count":`...)
+	r.buf = strconv.AppendInt(r.buf, s.joined, 10)
+	r.buf = append(r.buf, '}')
+}

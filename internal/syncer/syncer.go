@@ -1,0 +1,163 @@
+// Package syncer answers /sync: it turns a token into what has happened since, from one snapshot of the database. What an answer costs
+// follows what changed: rooms and personal data of which the hub and the store know that nothing has happened are not looked at, and where
+// nothing at all has happened the database is not asked. It refuses to know HTTP, and to change anything.
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/filter"
+	"github.com/hearthd/hearth/internal/hub"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/token"
+	"github.com/hearthd/hearth/storage"
+)
+
+// Ephemera is what is said beside the events of rooms and not stored.
+type Ephemera interface {
+	// Ephemeral is the value of the ephemeral counter up to which the hub knows of every change.
+	Ephemeral() int64
+	// Typing is who is typing in a room, in order.
+	Typing(room id.RoomID) []id.UserID
+}
+
+// Rules shows push rules as clients see them.
+type Rules interface {
+	// PushRulesContent makes the content of m.push_rules of what is stored for a user.
+	PushRulesContent(user id.UserID, stored json.RawMessage) (json.RawMessage, error)
+}
+
+// Syncer answers /sync. It is safe for concurrent use.
+type Syncer struct {
+	store    *storage.Store
+	hub      *hub.Hub
+	ephemera Ephemera
+	rules    Rules
+	clock    clock.Clock
+	started  int64 // the ephemeral counter when this process began
+	members  *sentMembers
+	ignored  *ignoredCache
+}
+
+// New returns a Syncer.
+func New(store *storage.Store, h *hub.Hub, e Ephemera, rules Rules, c clock.Clock) *Syncer {
+	return &Syncer{store: store, hub: h, ephemera: e, rules: rules, clock: c, started: e.Ephemeral(), members: newSentMembers(), ignored: newIgnoredCache()}
+}
+
+// Request is one /sync.
+type Request struct {
+	User          id.UserID
+	Device        id.DeviceID
+	Since         string // empty for an initial sync
+	Filter        *filter.Filter
+	FullState     bool
+	UseStateAfter bool
+	Timeout       time.Duration // how long to wait for something to happen
+}
+
+// maxTimeout is the longest that a client may wait.
+const maxTimeout = 10 * time.Minute
+
+// Sync answers a request: at once if there is anything to say, else when something happens or the time is over. The error for a token that
+// is not ours is M_INVALID_PARAM.
+//
+// Spec: client-server-api#get_matrixclientv3sync
+func (s *Syncer) Sync(ctx context.Context, r Request) ([]byte, error) {
+	initial := r.Since == ""
+	var since token.Sync
+	if !initial {
+		var err error
+		if since, err = token.ParseSync(r.Since); err != nil {
+			return nil, err
+		}
+	}
+	if r.Filter == nil {
+		r.Filter = &filter.Filter{}
+	}
+	q := query{Request: r, initial: initial, since: since}
+	wait := !initial && !r.FullState && r.Timeout > 0
+	a, err := s.look(ctx, q)
+	if err != nil || a.some || !wait {
+		return a.bytes(), err
+	}
+	watch := s.hub.Watch(hub.User(r.User), hub.Device(r.User, r.Device))
+	defer watch.Close()
+	timer := s.clock.NewTimer(min(r.Timeout, maxTimeout))
+	defer timer.Stop()
+	for {
+		// What there was to see up to here was nothing.
+		q.since = a.next
+		if a, err = s.look(ctx, q); err != nil || a.some {
+			return a.bytes(), err
+		}
+		select {
+		case <-watch.C():
+		case <-timer.C():
+			return a.bytes(), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// query is a Request with its token.
+type query struct {
+	Request
+	initial bool
+	since   token.Sync
+}
+
+// answer is what there is to say, and the token to go on from.
+type answer struct {
+	some bool
+	next token.Sync
+	body []byte // nil for nothing
+}
+
+// nothing is what every answer ends with. Clients must be told that no one-time keys are left, or they upload none.
+//
+// Spec: client-server-api#e2e-extensions-to-sync
+const nothing = `"device_one_time_keys_count":{"signed_curve25519":0},"device_unused_fallback_key_types":[]}`
+
+func (a answer) bytes() []byte {
+	if a.body != nil {
+		return a.body
+	}
+	buf := append(make([]byte, 0, 160), `{"next_batch":"`...)
+	buf = a.next.Append(buf)
+	return append(append(buf, `",`...), nothing...)
+}
+
+// look sees what there is to say to a client right now.
+func (s *Syncer) look(ctx context.Context, q query) (answer, error) {
+	if !q.initial && !q.FullState && s.quiet(q) {
+		return answer{next: q.since}, nil
+	}
+	l := look{Syncer: s, query: q}
+	// Taken before anything is read: what comes in between is told again rather than lost.
+	l.next.Eph = s.ephemera.Ephemeral()
+	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		l.tx = tx
+		if l.next.Pos, err = tx.Position(); err != nil {
+			return err
+		}
+		// What this snapshot shows the hub and the caches must have heard of.
+		if err := s.store.Settled(ctx, l.next.Pos); err != nil {
+			return err
+		}
+		return l.build(ctx)
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{some: l.some, next: l.next, body: l.buf}, nil
+}
+
+// quiet reports whether surely nothing has happened that concerns the user.
+func (s *Syncer) quiet(q query) bool {
+	return !s.hub.ChangedSince(hub.User(q.User), q.since.Pos) && !s.hub.ChangedSince(hub.Device(q.User, q.Device), q.since.Pos) &&
+		!s.hub.EphemeralSince(hub.User(q.User), q.since.Eph)
+}

@@ -1,0 +1,88 @@
+package syncer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/hearthd/hearth/internal/clientevent"
+	"github.com/hearthd/hearth/storage"
+)
+
+const (
+	defaultTimeline = 20  // events in a timeline, without a wish
+	maxTimeline     = 500 // and at most
+	maxScanned      = 1000
+)
+
+// timeline is the newest events of a stretch of a room that a client may see and wants to.
+type timeline struct {
+	events  []*storage.Event // in order
+	start   int64            // everything in the stretch after this position is either in events or was left out on purpose
+	limited bool             // there is more before start
+}
+
+// timeline reads the end of a stretch. It looks at no more than a bounded number of events; what is beyond counts as more.
+func (r *room) timeline(span storage.Span) (timeline, error) {
+	f := &r.Filter.Room.Timeline
+	limit := max(f.Limit(defaultTimeline, maxTimeline), 0)
+	t := timeline{start: span.After}
+	if !f.MatchRoom(string(r.m.RoomID)) {
+		t.start = span.UpTo
+		return t, nil
+	}
+	upTo := span.UpTo
+	for scanned := 0; ; {
+		want := limit + 1 - len(t.events)
+		batch, err := r.tx.Timeline(r.m.Room, storage.Span{After: span.After, UpTo: upTo}, want, true)
+		if err != nil {
+			return t, fmt.Errorf("load the timeline: %w", err)
+		}
+		if len(batch) == 0 {
+			break
+		}
+		scanned += len(batch)
+		upTo = batch[len(batch)-1].Pos - 1
+		end := len(batch) < want
+		if batch, err = r.wanted(batch); err != nil {
+			return t, err
+		}
+		for _, ev := range batch {
+			if len(t.events) == limit {
+				t.limited = true
+				break
+			}
+			t.events = append(t.events, ev)
+		}
+		if t.limited || end {
+			break
+		}
+		if scanned >= maxScanned {
+			t.limited = true
+			break
+		}
+	}
+	switch {
+	case len(t.events) == 0:
+		t.start = span.UpTo
+	case t.limited || span.After == everything:
+		t.start = t.events[len(t.events)-1].Pos - 1
+	}
+	slices.Reverse(t.events)
+	return t, nil
+}
+
+// wanted is those events that the client may see and wants to.
+func (r *room) wanted(events []*storage.Event) ([]*storage.Event, error) {
+	out := make([]*storage.Event, 0, len(events))
+	for _, ev := range events {
+		// Nobody is left without the event that says what became of their own membership.
+		if (r.history.Visible(ev) || ev.Pos == r.m.Event) && !r.ignoring.Hides(ev) {
+			out = append(out, ev)
+		}
+	}
+	return clientevent.Select(r.tx, &r.Filter.Room.Timeline, out)
+}
+
+// everything is before all positions.
+const everything = math.MinInt64

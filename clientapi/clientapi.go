@@ -9,6 +9,8 @@ import (
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/edu"
+	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
 	"github.com/hearthd/hearth/storage"
@@ -20,6 +22,8 @@ type Deps struct {
 	Accounts *account.Service
 	Store    *storage.Store
 	Rooms    *roomserver.Server
+	EDUs     *edu.Service
+	Syncer   *syncer.Syncer
 	Clock    clock.Clock
 }
 
@@ -29,6 +33,9 @@ type API struct {
 	accounts *account.Service
 	store    *storage.Store
 	rooms    *roomserver.Server
+	edus     *edu.Service
+	syncer   *syncer.Syncer
+	filters  *filterCache
 	clock    clock.Clock
 }
 
@@ -39,6 +46,9 @@ func New(d Deps) *API {
 		accounts: d.Accounts,
 		store:    d.Store,
 		rooms:    d.Rooms,
+		edus:     d.EDUs,
+		syncer:   d.Syncer,
+		filters:  newFilterCache(),
 		clock:    d.Clock,
 	}
 }
@@ -59,12 +69,16 @@ func (a *API) Routes() []web.Route {
 		a.profileRoutes(),
 		a.publicRoomRoutes(),
 		a.pushRuleRoutes(),
+		a.readMarkerRoutes(),
+		a.receiptRoutes(),
 		a.registerRoutes(),
 		a.relationRoutes(),
 		a.roomRoutes(),
 		a.roomStateRoutes(),
 		a.sendRoutes(),
+		a.syncRoutes(),
 		a.tagRoutes(),
+		a.typingRoutes(),
 		a.uiaRoutes(),
 		a.versionRoutes(),
 		a.voipRoutes(),

@@ -297,6 +297,9 @@ func (h *head) memberContent(r MemberRequest, membership string) (json.RawMessag
 		if err := json.Unmarshal(r.Content, &content); err != nil {
 			return nil, merr.New(merr.BadJSON, "The content of an event must be an object")
 		}
+		if content == nil { // null, which stands for nothing
+			content = map[string]json.RawMessage{}
+		}
 	}
 	delete(content, "join_authorised_via_users_server")
 	content["membership"] = must(membership)

@@ -51,14 +51,30 @@ func (tx *Tx) TouchDevice(d Device) error {
 	return err
 }
 
-// DeleteDevices removes devices with their tokens and all rows that refer to them, and returns those that were there.
+// DeleteDevices removes devices with their tokens, keys and messages, and returns those that were there.
 func (tx *Tx) DeleteDevices(user id.UserID, devices []id.DeviceID) ([]id.DeviceID, error) {
-	return collect(&tx.ReadTx, scanOne[id.DeviceID],
-		"delete from devices where user_id = $1 and "+tx.inTexts("device_id", 2)+" returning device_id", user, list(devices))
+	return tx.deleted(user, "delete from devices where user_id = $1 and "+tx.inTexts("device_id", 2)+" returning device_id", list(devices))
 }
 
 // DeleteDevicesExcept removes all devices of a user but one, which may be empty for none, and returns those that were there.
 func (tx *Tx) DeleteDevicesExcept(user id.UserID, keep id.DeviceID) ([]id.DeviceID, error) {
-	return collect(&tx.ReadTx, scanOne[id.DeviceID],
-		"delete from devices where user_id = $1 and device_id <> $2 returning device_id", user, keep)
+	return tx.deleted(user, "delete from devices where user_id = $1 and device_id <> $2 returning device_id", keep)
+}
+
+// deleted runs a statement that removes devices, which takes along what refers to them, and then removes the rest.
+func (tx *Tx) deleted(user id.UserID, sql string, arg any) ([]id.DeviceID, error) {
+	gone, err := collect(&tx.ReadTx, scanOne[id.DeviceID], sql, user, arg)
+	if err != nil || len(gone) == 0 {
+		return gone, err
+	}
+	pos, err := tx.NextPos()
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(gone))
+	for i, d := range gone {
+		names[i] = string(d)
+		tx.keysChanged(user, d, pos)
+	}
+	return gone, tx.DeleteKeySignatures(user, names)
 }

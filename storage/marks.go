@@ -15,7 +15,9 @@ type marks[K comparable] struct {
 
 const maxMarks = 1 << 17 // in a generation
 
-func newMarks[K comparable](floor int64) *marks[K] { return &marks[K]{young: map[K]int64{}, floor: floor} }
+func newMarks[K comparable](floor int64) *marks[K] {
+	return &marks[K]{young: map[K]int64{}, floor: floor}
+}
 
 // set notes that key changed at pos.
 func (m *marks[K]) set(key K, pos int64) {
@@ -41,4 +43,11 @@ func (m *marks[K]) unchanged(key K, pos int64) bool {
 		return last <= pos
 	}
 	return pos >= m.floor
+}
+
+// quiet reports whether surely nothing at all has changed after pos.
+func (m *marks[K]) quiet(pos int64) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return pos >= max(m.floor, m.top, m.oldTop)
 }

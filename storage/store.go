@@ -45,6 +45,9 @@ type Store struct {
 	members   *membershipCache
 	states    *marks[int64]     // rooms whose state has changed
 	personal  *marks[id.UserID] // users whose account data has changed
+	watchers  *marks[id.UserID] // users for whom a device list that they follow has changed
+	keyCounts *keyCounts
+	inbox     *inbox
 	settling  settling
 	committed atomic.Int64
 	views     atomic.Uint64
@@ -103,6 +106,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s.advance(at.pos)
 	s.states, s.personal = newMarks[int64](at.pos), newMarks[id.UserID](at.pos)
+	s.watchers, s.keyCounts, s.inbox = newMarks[id.UserID](at.pos), newKeyCounts(at.pos), newInbox(at.pos)
 	s.readers = newPool(cfg.Readers, func(ctx context.Context) (conn, error) { return open(ctx, false) })
 	s.rooms = newLocks(s)
 	s.writer = newWriter(s, wc, at, func(ctx context.Context) (conn, error) { return open(ctx, true) })

@@ -84,10 +84,13 @@ func (s *Service) Deactivate(ctx context.Context, user id.UserID, erase bool) er
 		if err != nil {
 			return err
 		}
-		tx.OnCommit(func() { s.loggedOut(user) })
 		ts := u.DeactivatedTS
 		if ts == 0 {
 			ts = s.now()
+		}
+		// The devices go before the rest, for others have to hear of it.
+		if err := s.logoutExcept(tx, user, ""); err != nil {
+			return err
 		}
 		return tx.DeactivateUser(user, ts, erase)
 	})

@@ -30,7 +30,7 @@ func (s *Service) Data(ctx context.Context, user id.UserID, room id.RoomID, typ 
 		return nil, errNoData
 	}
 	if err == nil && room == "" && typ == storage.PushRulesType {
-		return s.pushRulesContent(user, d.Content)
+		return s.PushRulesContent(user, d.Content)
 	}
 	return d.Content, err
 }

@@ -50,7 +50,16 @@ func (s *Service) RenameDevice(ctx context.Context, user id.UserID, device id.De
 	if len(*name) > maxDeviceName {
 		return merr.Newf(merr.InvalidParam, "The name of a device must not be longer than %d bytes", maxDeviceName)
 	}
-	err := s.store.Update(ctx, func(tx *storage.Tx) error { return tx.RenameDevice(user, device, deviceName(*name)) })
+	err := s.store.Update(ctx, func(tx *storage.Tx) error {
+		if err := tx.RenameDevice(user, device, deviceName(*name)); err != nil {
+			return err
+		}
+		keyed, err := tx.KeyedDevices(user)
+		if err != nil || !slices.Contains(keyed, device) {
+			return err
+		}
+		return s.deviceListChanged(tx, user) // others see the name with the keys
+	})
 	if errors.Is(err, storage.ErrNotFound) {
 		err = errNoDevice
 	}
@@ -111,9 +120,30 @@ func listedDevices(body json.RawMessage) ([]id.DeviceID, error) {
 func (s *Service) deleteDevices(ctx context.Context, user id.UserID, devices []id.DeviceID) error {
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
 		tx.OnCommit(func() { s.loggedOut(user) })
-		_, err := tx.DeleteDevices(user, devices)
-		return err
+		return s.removeDevices(tx, user, func() ([]id.DeviceID, error) { return tx.DeleteDevices(user, devices) })
 	})
+}
+
+// removeDevices has devices of a user deleted. If some of them have published keys, others must hear of it.
+func (s *Service) removeDevices(tx *storage.Tx, user id.UserID, remove func() ([]id.DeviceID, error)) error {
+	keyed, err := tx.KeyedDevices(user)
+	if err != nil {
+		return err
+	}
+	gone, err := remove()
+	if err != nil || !slices.ContainsFunc(gone, func(d id.DeviceID) bool { return slices.Contains(keyed, d) }) {
+		return err
+	}
+	return s.deviceListChanged(tx, user)
+}
+
+// deviceListChanged tells who follows the devices of a user.
+//
+// Spec: client-server-api#tracking-the-device-list-for-a-user
+func (s *Service) deviceListChanged(tx *storage.Tx, user id.UserID) error {
+	pos, followers, err := tx.ChangeDeviceList(user)
+	tx.OnCommit(func() { s.hub.Ring(pos, hub.Users(followers)...) })
+	return err
 }
 
 // Logout ends a session: the device goes with its tokens.
@@ -134,7 +164,7 @@ func (s *Service) LogoutAll(ctx context.Context, user id.UserID) error {
 // another one.
 func (s *Service) logoutExcept(tx *storage.Tx, user id.UserID, keep id.DeviceID) error {
 	tx.OnCommit(func() { s.loggedOut(user) })
-	if _, err := tx.DeleteDevicesExcept(user, keep); err != nil {
+	if err := s.removeDevices(tx, user, func() ([]id.DeviceID, error) { return tx.DeleteDevicesExcept(user, keep) }); err != nil {
 		return err
 	}
 	return tx.DeleteSingleTokens(user)

@@ -31,8 +31,8 @@ func storedPushRules(tx *storage.ReadTx, user id.UserID) (push.Stored, error) {
 	return push.ParseStored(d.Content)
 }
 
-// pushRulesContent makes the content of m.push_rules of what is stored.
-func (s *Service) pushRulesContent(user id.UserID, content json.RawMessage) (json.RawMessage, error) {
+// PushRulesContent makes the content of m.push_rules of what is stored.
+func (s *Service) PushRulesContent(user id.UserID, content json.RawMessage) (json.RawMessage, error) {
 	stored, err := push.ParseStored(content)
 	if err != nil {
 		return nil, err

@@ -22,12 +22,14 @@ import (
 	"github.com/hearthd/hearth/internal/admin"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/keyfile"
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/safehttp"
+	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/mediaapi"
 	"github.com/hearthd/hearth/mediaapi/thumbnail"
@@ -44,6 +46,7 @@ type App struct {
 	store    *storage.Store
 	key      keyfile.Key
 	accounts *account.Service
+	edus     *edu.Service
 	media    *mediaapi.Service
 	web      *web.Server
 	cert     *certificate
@@ -105,6 +108,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
 	}
+	a.edus = edu.New(a.store, doorbell, notifier, opts.Clock)
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}
@@ -115,7 +119,10 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.media, err = a.openMedia(cfg, doorbell, opts.Clock); err != nil {
 		return err
 	}
-	api := clientapi.New(clientapi.Deps{Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms, Clock: opts.Clock})
+	api := clientapi.New(clientapi.Deps{
+		Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms, Clock: opts.Clock, EDUs: a.edus,
+		Syncer: syncer.New(a.store, doorbell, a.edus, a.accounts, opts.Clock),
+	})
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
 	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.media.Routes(), a.health())
@@ -253,8 +260,8 @@ func (a *App) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	var failed [2]error
-	for i, run := range []func(context.Context) error{a.accounts.Run, a.media.Run} {
+	var failed [3]error
+	for i, run := range []func(context.Context) error{a.accounts.Run, a.edus.Run, a.media.Run} {
 		workers.Go(func() { failed[i] = run(work) })
 	}
 	err := a.serve(ctx, a.listeners()...)

@@ -36,7 +36,9 @@ func entry(room *storage.Room) Entry {
 	}
 }
 
-func worldReadable(room *storage.Room) bool { return room.Summary.HistoryVisibility == "world_readable" }
+func worldReadable(room *storage.Room) bool {
+	return room.Summary.HistoryVisibility == "world_readable"
+}
 
 // Summary is what is told of a single room.
 //

@@ -120,9 +120,7 @@ func (s *Service) Run(ctx context.Context) error {
 		now := s.clock.Now()
 		changed, next := s.typing.expire(now.UnixMilli())
 		for _, room := range changed {
-			if err := s.stopped(ctx, room); err != nil {
-				return err
-			}
+			s.stopped(ctx, room)
 		}
 		var due <-chan time.Time
 		stop := func() bool { return true }
@@ -141,8 +139,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// stopped tells the members of a room that somebody types no more. Without the database they are told by what happens next in the room.
-func (s *Service) stopped(ctx context.Context, room id.RoomID) error {
+// stopped tells the members of a room that somebody types no more. If the database does not say who they are, they learn of it when they
+// look for another reason.
+func (s *Service) stopped(ctx context.Context, room id.RoomID) {
 	keys := []hub.Key{hub.Room(room)}
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
 		nid, err := tx.RoomNID(room)
@@ -153,9 +152,7 @@ func (s *Service) stopped(ctx context.Context, room id.RoomID) error {
 		keys = append(keys, users...)
 		return err
 	})
-	if ctx.Err() != nil {
-		return nil
+	if err == nil {
+		s.ring(keys...)
 	}
-	s.ring(keys...)
-	return err
 }

@@ -46,11 +46,18 @@ func (r *Room) span(w Walk) storage.Span {
 	if w.Back {
 		s = storage.Span{After: w.To, UpTo: w.From}
 	}
-	if first := r.past.Earliest(); first > math.MinInt64 {
-		s.After = max(s.After, first-1)
-	}
 	s.UpTo = min(s.UpTo, r.until)
 	return s
+}
+
+// skip moves the near end of a span past history that is hidden from the viewer. It reports whether anything is left.
+func (r *Room) skip(span *storage.Span, back bool) bool {
+	if back {
+		span.UpTo = r.past.LastVisible(span.UpTo)
+	} else if span.After < Now {
+		span.After = max(r.past.FirstVisible(span.After+1), math.MinInt64+1) - 1
+	}
+	return span.After < span.UpTo
 }
 
 // source gives positions of a span, at most limit of them, in the order of a walk.
@@ -66,7 +73,7 @@ func (r *Room) Walk(w Walk) (Page, error) {
 func (r *Room) walk(w Walk, next source) (Page, error) {
 	page := Page{End: w.From}
 	span := r.span(w)
-	for scanned := 0; len(page.Events) < w.Limit; {
+	for scanned := 0; len(page.Events) < w.Limit && r.skip(&span, w.Back); {
 		size := min(max(w.Limit-len(page.Events), minBatch), maxBatch)
 		// One more than is used tells whether there is more.
 		positions, err := next(span, size+1)
@@ -103,6 +110,13 @@ func (r *Room) walk(w Walk, next source) (Page, error) {
 			break
 		}
 	}
+	// What is left may all be hidden.
+	if w.Back {
+		span.UpTo = page.End
+	} else {
+		span.After = page.End
+	}
+	page.More = page.More && r.skip(&span, w.Back)
 	return page, nil
 }
 
@@ -113,7 +127,9 @@ func (r *Room) Edge(point int64) (int64, error) {
 	case Now:
 		return min(r.LastPos, r.until), nil
 	case Beginning:
-		first, err := r.tx.TimelinePositions(r.NID, r.span(Walk{From: Beginning, To: Now}), 1, false)
+		span := r.span(Walk{From: Beginning, To: Now})
+		r.skip(&span, false)
+		first, err := r.tx.TimelinePositions(r.NID, span, 1, false)
 		if err != nil || len(first) == 0 {
 			return 0, err
 		}

@@ -11,6 +11,15 @@ type Key struct {
 // User is everything that concerns a user on all devices.
 func User(u id.UserID) Key { return Key{'u', string(u)} }
 
+// Users is the keys of several users.
+func Users(users []id.UserID) []Key {
+	keys := make([]Key, len(users))
+	for i, u := range users {
+		keys[i] = User(u)
+	}
+	return keys
+}
+
 // Room is everything that happens in a room.
 func Room(r id.RoomID) Key { return Key{'r', string(r)} }
 

@@ -110,6 +110,7 @@ func (l *look) leftRoom(m storage.Membership) (bool, error) {
 	// Who was never in the room is told of nothing but their own rejection.
 	var state stateDelta
 	if r.end = min(r.end, r.history.Until()); r.end > 0 {
+		t.start = min(t.start, r.end)
 		if state, err = r.state(&t); err != nil {
 			return false, err
 		}

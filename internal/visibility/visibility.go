@@ -6,7 +6,6 @@ package visibility
 import (
 	"fmt"
 	"math"
-	"slices"
 	"sort"
 
 	"github.com/tidwall/gjson"
@@ -131,24 +130,53 @@ func (h *History) Until() int64 {
 	return until
 }
 
-// Earliest is a position before which there is nothing that the viewer may see; the largest number where there is nothing at all.
-func (h *History) Earliest() int64 {
-	starts := make([]int64, 1, len(h.visibility)+len(h.membership)+1)
-	starts[0] = none
-	for _, v := range h.visibility {
-		starts = append(starts, v.pos)
+// LastVisible is the last position at or before pos at which there may be something that the viewer may see; the smallest number where there
+// is none. So walks can pass over stretches of hidden history.
+func (h *History) LastVisible(pos int64) int64 {
+	for !h.VisibleAt(pos) {
+		start := h.start(pos)
+		if start == none {
+			return none
+		}
+		// What ends a visible stretch may itself be visible: see Visible.
+		if h.VisibleAt(start - 1) {
+			return start
+		}
+		pos = start - 1
 	}
-	for _, v := range h.membership {
-		starts = append(starts, v.pos)
-	}
-	slices.Sort(starts)
-	// Between two versions the rules give the same answer throughout.
-	for _, pos := range starts {
-		if h.VisibleAt(pos) {
+	return pos
+}
+
+// FirstVisible is the first position at or after pos at which there may be something that the viewer may see; the largest number where there
+// is none.
+func (h *History) FirstVisible(pos int64) int64 {
+	for !h.VisibleAt(pos) {
+		if start := h.start(pos); start == pos && start != none && h.VisibleAt(start-1) {
 			return pos
 		}
+		next := int64(math.MaxInt64)
+		for _, list := range [][]version{h.visibility, h.membership} {
+			if i := sort.Search(len(list), func(i int) bool { return list[i].pos > pos }); i < len(list) {
+				next = min(next, list[i].pos)
+			}
+		}
+		if next == math.MaxInt64 {
+			return next
+		}
+		pos = next
 	}
-	return math.MaxInt64
+	return pos
+}
+
+// start is where the stretch with pos begins in which neither the visibility nor the membership changes.
+func (h *History) start(pos int64) int64 {
+	start := int64(none)
+	for _, list := range [][]version{h.visibility, h.membership} {
+		if i := sort.Search(len(list), func(i int) bool { return list[i].pos > pos }); i > 0 {
+			start = max(start, list[i-1].pos)
+		}
+	}
+	return start
 }
 
 // WorldReadable reports whether everybody may see what happens in the room now.

@@ -45,8 +45,6 @@ type RemoteMedia struct {
 // remoteTimeout bounds the fetch of one media, beside the time that may be waited for its upload.
 const remoteTimeout = 5 * time.Minute
 
-var errNoRemote = errors.New("no other server can be reached")
-
 // fetch gets media that has no row here, or whose file is lost, from its server and makes a row for it. It decides first whether the caller may
 // make this server ask anybody at all.
 func (s *Service) fetch(ctx context.Context, a ask) (storage.Media, error) {

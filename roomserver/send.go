@@ -50,6 +50,8 @@ func (h *head) send(r SendRequest) (id.EventID, error) {
 		if err := h.checkState(d); err != nil {
 			return "", err
 		}
+	} else if err := h.checkAnnotation(d); err != nil {
+		return "", err
 	}
 	e, err := h.add(d)
 	if err != nil {
@@ -129,6 +131,21 @@ func (h *head) checkState(d draft) error {
 		return checkMember(d)
 	}
 	return nil
+}
+
+// checkAnnotation keeps a user from annotating an event twice with the same key.
+//
+// Spec: client-server-api#avoiding-duplicate-annotations
+func (h *head) checkAnnotation(d draft) error {
+	rel := gjson.ParseBytes(d.content).Get("m\\.relates_to")
+	if text(rel.Get("rel_type")) != "m.annotation" {
+		return nil
+	}
+	again, err := h.tx.Annotated(id.EventID(text(rel.Get("event_id"))), d.typ, text(rel.Get("key")), d.sender)
+	if err == nil && again {
+		err = merr.New(merr.DuplicateAnnotation, "You have annotated this event with the same key already")
+	}
+	return err
 }
 
 // checkMember keeps a client from claiming what only the server may say in a membership event.

@@ -66,28 +66,44 @@ func (tx *Tx) SetReceipt(r Receipt) (bool, error) {
 // maxHops is how far the thread of an event is looked for.
 const maxHops = 3
 
-// ThreadOf is the root of the thread that an event is in, empty for the main timeline: the event, or an event that it relates to over some
-// steps, is a reply in the thread.
-//
-// Spec: client-server-api#threaded-read-receipts
-func (tx *ReadTx) ThreadOf(ev *Event) (id.EventID, error) {
-	pos := ev.Pos
-	for range maxHops {
+// Ancestors is the relations on the way from an event to what it relates to, and on to what that relates to, for some steps.
+func (tx *ReadTx) Ancestors(ev *Event) ([]Relation, error) {
+	var out []Relation
+	for pos := ev.Pos; len(out) < maxHops; {
 		r, err := tx.ParentOf(pos)
 		if errors.Is(err, ErrNotFound) {
-			return "", nil
-		}
-		if err != nil || r.RelType == "m.thread" {
-			return r.Parent, err
-		}
-		parent, err := tx.EventInRoom(ev.Room, r.Parent)
-		if errors.Is(err, ErrNotFound) {
-			return "", nil
+			return out, nil
 		}
 		if err != nil {
-			return "", err
+			return nil, err
+		}
+		out = append(out, r)
+		parent, err := tx.EventInRoom(ev.Room, r.Parent)
+		if errors.Is(err, ErrNotFound) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 		pos = parent.Pos
 	}
-	return "", nil
+	return out, nil
+}
+
+// ThreadOf is the root of the thread that an event is in, empty for the main timeline: the event, or one of its ancestors, is a reply in the
+// thread.
+//
+// Spec: client-server-api#threaded-read-receipts
+func (tx *ReadTx) ThreadOf(ev *Event) (id.EventID, error) {
+	// What relates to nothing says so itself.
+	if !ev.Get("content.m\\.relates_to.rel_type").Exists() {
+		return "", nil
+	}
+	ancestors, err := tx.Ancestors(ev)
+	for _, r := range ancestors {
+		if r.RelType == "m.thread" {
+			return r.Parent, err
+		}
+	}
+	return "", err
 }

@@ -128,6 +128,14 @@ func (tx *ReadTx) ParentOf(child int64) (Relation, error) {
 	return rows[0], nil
 }
 
+// Annotated reports whether a user has annotated an event with an event of this type and this key, and has not redacted that.
+func (tx *ReadTx) Annotated(parent id.EventID, eventType, key string, sender id.UserID) (found bool, err error) {
+	err = tx.queryRow(`select exists(select 1 from relations r join words t on t.nid = r.type join words s on s.nid = r.sender
+		where r.parent = $1 and r.rel_type = 'm.annotation' and r.aggregation = $2 and t.value = $3 and s.value = $4)`,
+		string(parent), key, eventType, string(sender)).Scan(&found)
+	return found, err
+}
+
 // Thread is a room's thread; Latest is the position of the newest reply.
 type Thread struct {
 	Root            id.EventID

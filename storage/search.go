@@ -41,6 +41,36 @@ func (tx *Tx) RemoveFromSearch(pos int64) error {
 	return err
 }
 
+// SearchTerms is the words of a text that Search looks for.
+func SearchTerms(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
+}
+
+// searchQuery is the words in the language of the index.
+func (tx *ReadTx) searchQuery(terms []string) string {
+	if tx.store.dialect.kind == PostgreSQL {
+		return strings.Join(terms, " ")
+	}
+	return `"` + strings.Join(terms, `" "`) + `"`
+}
+
+// CountHits is how many accepted events of some rooms Search could find, counted up to most.
+func (tx *ReadTx) CountHits(words string, rooms []int64, most int) (int, error) {
+	terms := SearchTerms(words)
+	if len(terms) == 0 || len(rooms) == 0 {
+		return 0, nil
+	}
+	sql := `select count(*) from (select e.pos from search join events e on e.pos = search.rowid
+		where search match $1 and e.status = 0 and ` + tx.inInts("e.room", 2) + ` limit $3) found`
+	if tx.store.dialect.kind == PostgreSQL {
+		sql = `select count(*) from (select e.pos from search s join events e on e.pos = s.pos
+			where s.body @@ plainto_tsquery('simple', $1) and e.status = 0 and ` + tx.inInts("e.room", 2) + ` limit $3) found`
+	}
+	var n int
+	err := tx.queryRow(sql, tx.searchQuery(terms), list(rooms), most).Scan(&n)
+	return n, err
+}
+
 // Hit is an event that a search found; a higher Rank fits better.
 type Hit struct {
 	Pos  int64
@@ -50,7 +80,7 @@ type Hit struct {
 // Search finds the accepted events of some rooms whose text has all words, best or newest first. before bounds the position from above when
 // the newest come first.
 func (tx *ReadTx) Search(words string, rooms []int64, byRank bool, before int64, limit, offset int) ([]Hit, error) {
-	terms := strings.FieldsFunc(words, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
+	terms := SearchTerms(words)
 	if len(terms) == 0 || len(rooms) == 0 {
 		return []Hit{}, nil
 	}
@@ -58,14 +88,12 @@ func (tx *ReadTx) Search(words string, rooms []int64, byRank bool, before int64,
 	if byRank {
 		order = "rank desc, e.pos desc"
 	}
-	var sql, query string
+	var sql string
 	if tx.store.dialect.kind == PostgreSQL {
-		query = strings.Join(terms, " ")
 		sql = `select e.pos, cast(ts_rank(s.body, q) as double precision) as rank from search s join events e on e.pos = s.pos,
 			plainto_tsquery('simple', $1) q where s.body @@ q and e.status = 0 and e.pos < $2 and ` + tx.inInts("e.room", 3) + `
 			order by ` + order + ` limit $4 offset $5`
 	} else {
-		query = `"` + strings.Join(terms, `" "`) + `"`
 		sql = `select e.pos, -bm25(search) as rank from search join events e on e.pos = search.rowid
 			where search match $1 and e.status = 0 and e.pos < $2 and ` + tx.inInts("e.room", 3) + `
 			order by ` + order + ` limit $4 offset $5`
@@ -73,5 +101,5 @@ func (tx *ReadTx) Search(words string, rooms []int64, byRank bool, before int64,
 	return collect(tx, func(r rowScanner) (h Hit, err error) {
 		err = r.Scan(&h.Pos, &h.Rank)
 		return h, err
-	}, sql, query, before, list(rooms), limit, offset)
+	}, sql, tx.searchQuery(terms), before, list(rooms), limit, offset)
 }

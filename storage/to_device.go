@@ -20,11 +20,12 @@ type DeviceMessage struct {
 }
 
 // SendToDevice puts a message into the queue of a device, or of AllDevices, and returns the devices that there are. m.Pos is one just taken
-// with NextPos; a device has at most one message at a position. Ring the devices' keys on commit.
+// with NextPos; a device that has a message at that position gets no other. Ring the devices' keys on commit.
 func (tx *Tx) SendToDevice(user id.UserID, device id.DeviceID, m DeviceMessage) ([]id.DeviceID, error) {
 	devices, err := collect(&tx.ReadTx, scanOne[id.DeviceID], `insert into to_device (user_id, device_id, pos, sender, type, content)
 		select d.user_id, d.device_id, $3, $4, $5, $6 from devices d
-		where d.user_id = $1 and (d.device_id = $2 or $2 = '*') returning device_id`,
+		where d.user_id = $1 and (d.device_id = $2 or $2 = '*')
+		on conflict (user_id, device_id, pos) do nothing returning device_id`,
 		user, device, m.Pos, m.Sender, m.Type, m.Content)
 	tx.OnCommit(func() {
 		for _, d := range devices {

@@ -109,7 +109,7 @@ func TestPasswordChangeAndDeactivation(t *testing.T) {
 	auth["password"] = "another one"
 	alice.Must("POST", "account/deactivate", fields{"auth": auth})
 	alice.Refused("GET", "account/whoami", nil, 401, "M_UNKNOWN_TOKEN")
-	a.Nobody().Refused("POST", "login", hearthtest.LoginRequest(alice.ID, fields{"password": "another one"}), 403, "M_USER_DEACTIVATED")
+	a.Nobody().Refused("POST", "login", hearthtest.LoginRequest(alice.ID, fields{"password": "another one"}), 403, "M_FORBIDDEN")
 	equal(t, "membership of who is gone", bob.Membership(room, alice), "leave")
 	a.Nobody().Refused("GET", "register/available?username=alice", nil, 400, "M_USER_IN_USE")
 }

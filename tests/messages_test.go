@@ -36,7 +36,7 @@ func TestRefusedMessages(t *testing.T) {
 	alice.Refused("PUT", say, `{"body":1.5}`, 400, "M_BAD_JSON")
 	alice.Refused("PUT", say, fields{"body": string(make([]byte, 70_000))}, 413, "M_TOO_LARGE")
 	bob.Refused("PUT", say, fields{"body": "hi"}, 403, "M_FORBIDDEN")
-	alice.Refused("PUT", path("rooms", "!nowhere:"+string(a.Name), "send", "m.room.message", "1"), fields{"body": "hi"}, 403, "M_FORBIDDEN")
+	alice.Refused("PUT", path("rooms", "!nowhere:"+string(a.Name), "send", "m.room.message", "1"), fields{"body": "hi"}, 404, "M_NOT_FOUND")
 	alice.Must("PUT", say, fields{"body": "hi"})
 }
 

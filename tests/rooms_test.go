@@ -92,6 +92,7 @@ func TestKickAndBan(t *testing.T) {
 	bob.Join(room)
 	bob.Refused("POST", path("rooms", room, "kick"), fields{"user_id": alice.ID}, 403, "M_FORBIDDEN")
 
+	bob.CatchUp()
 	alice.Must("POST", path("rooms", room, "kick"), fields{"user_id": bob.ID, "reason": "Too loud"})
 	gone := bob.WaitUntil("the kick", func(r hearthtest.Response) bool { return r.At("rooms", "leave", room).Exists() })
 	last := hearthtest.Events(gone.At("rooms", "leave", room, "timeline", "events"))

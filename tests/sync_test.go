@@ -6,9 +6,11 @@ import (
 	"net/url"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/hearthtest"
 )
 
@@ -76,16 +78,35 @@ func TestIncrementalSync(t *testing.T) {
 
 func TestLongPoll(t *testing.T) {
 	t.Parallel()
-	a := hearthtest.Start(t)
+	now := clock.NewFake(noon)
+	a := hearthtest.Start(t, hearthtest.WithClock(now))
 	alice, bob := a.User("alice"), a.User("bob")
 	room := alice.CreateRoom()
 	bob.Join(room)
 	since := alice.Sync().Next()
-	// Whether bob speaks before alice asks or while she waits, she is answered long before the minute is over.
-	answered := make(chan hearthtest.Response)
-	go func() { answered <- alice.Do("GET", "sync?timeout=60000&since="+url.QueryEscape(since), nil) }()
+	idle := now.Waiters()
+	poll := func() <-chan hearthtest.Response {
+		answer := make(chan hearthtest.Response, 1)
+		go func() {
+			defer close(answer)
+			r, err := alice.Try("GET", "sync?timeout=20000&since="+url.QueryEscape(since), nil)
+			if err != nil {
+				t.Error(err)
+			}
+			answer <- r
+		}()
+		now.BlockUntil(idle + 1)
+		return answer
+	}
+	asleep := poll()
+	now.Advance(20 * time.Second)
+	nothing := <-asleep
+	equal(t, "status when nothing happened", nothing.Status, 200)
+	equal(t, "rooms when nothing happened", len(nothing.Get("rooms.join").Map()), 0)
+
+	asleep = poll()
 	message := bob.Say(room, "hi")
-	equal(t, "what alice got", ids((<-answered).Timeline(room)), []string{string(message)})
+	equal(t, "what woke alice", ids((<-asleep).Timeline(room)), []string{string(message)})
 }
 
 func TestGapInTheTimeline(t *testing.T) {
@@ -129,8 +150,15 @@ func TestGapInTheTimeline(t *testing.T) {
 func TestLazyMembers(t *testing.T) {
 	t.Parallel()
 	a := hearthtest.Start(t)
-	alice, bob, carol := a.User("alice"), a.User("bob"), a.User("carol")
+	alice := a.User("alice")
 	room := alice.CreateRoom()
+	var heroes []string
+	for i := range 5 {
+		hero := a.User(fmt.Sprint("hero", i))
+		hero.Join(room)
+		heroes = append(heroes, string(hero.ID))
+	}
+	bob, carol := a.User("bob"), a.User("carol")
 	bob.Join(room)
 	carol.Join(room)
 	for i := range 10 {
@@ -138,11 +166,16 @@ func TestLazyMembers(t *testing.T) {
 	}
 	const lazy = `{"room":{"state":{"lazy_load_members":true},"timeline":{"limit":5}}}`
 	first := alice.Sync("filter", lazy)
-	equal(t, "members that are shown", members(first.At("rooms", "join", room, "state", "events")), []string{string(alice.ID), string(bob.ID)})
-	equal(t, "heroes", first.At("rooms", "join", room, "summary", "m.heroes").Raw, fmt.Sprintf("[%q,%q]", bob.ID, carol.ID))
+	equal(t, "heroes", texts(first.At("rooms", "join", room, "summary", "m.heroes")), heroes)
+	// Spec: client-server-api#lazy-loading-room-members. The heroes are needed for the name of the room.
+	equal(t, "members that are shown", members(first.At("rooms", "join", room, "state", "events")),
+		append([]string{string(alice.ID), string(bob.ID)}, heroes...))
 	carol.Say(room, "me too")
 	second := alice.Sync("filter", lazy, "since", first.Next())
 	equal(t, "members that are new", members(second.At("rooms", "join", room, "state", "events")), []string{string(carol.ID)})
+	bob.Say(room, "and again")
+	third := alice.Sync("filter", lazy, "since", second.Next())
+	equal(t, "members that were shown before", members(third.At("rooms", "join", room, "state", "events")), nil)
 }
 
 func TestFilters(t *testing.T) {
@@ -169,7 +202,7 @@ func TestFilters(t *testing.T) {
 	equal(t, "fields of an event", keys(got.Timeline(room)[0].Result), []string{"event_id", "type"})
 	equal(t, "state", types(hearthtest.Events(got.At("rooms", "join", room, "state", "events"))), []string{"m.room.create"})
 	equal(t, "account data", got.Get("account_data.events.#").Int(), 0)
-	alice.Refused("GET", "sync?filter=999999", nil, 400, "M_UNKNOWN")
+	alice.Refused("GET", "sync?filter=999999", nil, 404, "M_NOT_FOUND")
 	alice.Refused("POST", path("user", alice.ID, "filter"), `{"room":{"timeline":{"limit":"ten"}}}`, 400, "M_BAD_JSON")
 }
 

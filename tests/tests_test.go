@@ -55,6 +55,15 @@ func keys(object gjson.Result) []string {
 	return out
 }
 
+// texts are the values of a list.
+func texts(list gjson.Result) []string {
+	var out []string
+	for _, v := range list.Array() {
+		out = append(out, v.String())
+	}
+	return out
+}
+
 // stateOf returns the events of a state section as "type|key" with the events.
 func stateOf(events gjson.Result) map[string]hearthtest.Event {
 	out := map[string]hearthtest.Event{}

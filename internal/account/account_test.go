@@ -127,7 +127,7 @@ func TestSightingsAreWrittenOnceAMinute(t *testing.T) {
 
 func TestADeactivatedUserLeavesAllRoomsInTheEnd(t *testing.T) {
 	store, leaver := storagetest.Open(t), &rooms{err: errors.New("no")}
-	s, c := newService(t, store, leaver)
+	s, _ := newService(t, store, leaver)
 	login := alice(t, s)
 	if err := s.Deactivate(t.Context(), login.UserID, false); err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func TestADeactivatedUserLeavesAllRoomsInTheEnd(t *testing.T) {
 	}
 	leaver.err = nil
 	for range 2 { // the second start has nothing to do
-		s, c = newService(t, store, leaver)
+		s, c := newService(t, store, leaver)
 		stop := run(t, s)
 		c.BlockUntil(1)
 		stop()

@@ -141,7 +141,7 @@ func (a *App) openMedia(cfg *config.Config, doorbell *hub.Hub, c clock.Clock) (*
 	guard := safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks)
 	return mediaapi.New(mediaapi.Parts{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Blobs: blobs, Hub: doorbell, Clock: c, Config: cfg.Media,
-		Thumbnails: thumbnail.New(limits, cfg.Media.ThumbnailWorkers), Web: safehttp.New(guard, "Hearth (link preview)"),
+		Thumbnails: thumbnail.New(limits, cfg.Media.ThumbnailWorkers), Web: safehttp.New(guard, "Mozilla/5.0 (compatible; Hearth link preview; bot)"),
 		Log: a.log, Metrics: a.metrics,
 	})
 }

@@ -84,22 +84,22 @@ func (s *Service) setReceipt(tx *storage.Tx, room *storage.Room, user id.UserID,
 }
 
 // checkThread refuses a receipt for an event that is not in the receipt's thread. A root, and what relates to it, is in the main timeline,
-// but may also be the place up to which a thread is read.
+// but may also be the place up to which the thread is read.
 func checkThread(tx *storage.ReadTx, thread string, ev *storage.Event) error {
-	if thread == "" {
+	if thread == "" || string(ev.ID) == thread {
 		return nil
 	}
-	in, err := tx.ThreadOf(ev)
+	ancestors, err := tx.Ancestors(ev)
 	if err != nil {
 		return err
 	}
-	ok := string(in) == thread || in == "" && thread == storage.MainThread || string(ev.ID) == thread
-	if !ok && in == "" {
-		parent, err := tx.ParentOf(ev.Pos)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
+	ok := thread == storage.MainThread
+	for _, r := range ancestors {
+		if thread == storage.MainThread {
+			ok = ok && r.RelType != "m.thread"
+		} else {
+			ok = ok || string(r.Parent) == thread
 		}
-		ok = err == nil && string(parent.Parent) == thread
 	}
 	if !ok {
 		return merr.Newf(merr.InvalidParam, "The event %s is not in the thread %s", ev.ID, thread)

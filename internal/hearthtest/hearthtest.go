@@ -120,14 +120,7 @@ func (s *Server) Restart() {
 	s.start()
 }
 
-// Crash stops the server without letting anybody finish, and starts it again on the same data.
-func (s *Server) Crash() {
-	s.t.Helper()
-	s.Close()
-	s.start()
-}
-
-// Close stops the server at once: connections are cut, requests under way are given up. A closed server stays closed.
+// Close stops the server at once: connections are cut, requests under way are given up. Open starts it again.
 func (s *Server) Close() {
 	s.t.Helper()
 	if s.stop == nil {
@@ -137,6 +130,12 @@ func (s *Server) Close() {
 	cfg.Server.DrainTimeout = 0
 	s.app.Reload(cfg)
 	s.end()
+}
+
+// Open starts a closed server again on the same data.
+func (s *Server) Open() {
+	s.t.Helper()
+	s.start()
 }
 
 func (s *Server) end() {

@@ -27,7 +27,7 @@ func TestServersOfATestAreDifferent(t *testing.T) {
 func TestDataOutlivesTheServer(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*hearthtest.Server){
-		"a restart": (*hearthtest.Server).Restart, "a crash": (*hearthtest.Server).Crash,
+		"a restart": (*hearthtest.Server).Restart, "an end without notice": func(s *hearthtest.Server) { s.Close(); s.Open() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,6 +66,30 @@ func TestTimeIsWhatTheTestSays(t *testing.T) {
 	event := alice.Say(room, "hi")
 	if got := alice.Event(room, event).Get("origin_server_ts").Int(); got != now.Now().UnixMilli() {
 		t.Errorf("the message is of %v", time.UnixMilli(got))
+	}
+}
+
+func TestWaitingForWhatComesAndForWhatIsThere(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob := a.User("alice"), a.User("bob")
+	room := alice.CreateRoom()
+	bob.Join(room)
+	first := alice.Say(room, "one")
+	bob.WaitFor(room, "one")
+	alice.Say(room, "two")
+	bob.WaitFor(room, "two")
+	if got := bob.WaitFor(room, "one").ID(); got != string(first) {
+		t.Errorf("what was seen before is now %s", got)
+	}
+	said := make(chan error, 1)
+	go func() {
+		_, err := alice.Try("PUT", hearthtest.Path("rooms", room, "send", "m.room.message", "later"), hearthtest.Fields{"body": "three"})
+		said <- err
+	}()
+	bob.WaitFor(room, "three")
+	if err := <-said; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -91,27 +91,35 @@ func (u *User) With(t testing.TB) *User {
 // is none, a string or []byte is sent as it is, anything else as JSON.
 func (u *User) Do(method, path string, body any) Response {
 	u.t.Helper()
-	return u.do(method, path, body, http.Header{"Content-Type": {"application/json"}})
+	return u.DoWith(method, path, body, http.Header{"Content-Type": {"application/json"}})
 }
 
 // DoWith is Do with headers of the request.
 func (u *User) DoWith(method, path string, body any, header http.Header) Response {
 	u.t.Helper()
-	return u.do(method, path, body, header)
+	r, err := u.try(method, path, body, header)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return r
 }
 
-func (u *User) do(method, path string, body any, header http.Header) Response {
-	u.t.Helper()
+// Try is Do for goroutines other than the test's: it returns what Do would fail the test with.
+func (u *User) Try(method, path string, body any) (Response, error) {
+	return u.try(method, path, body, http.Header{"Content-Type": {"application/json"}})
+}
+
+func (u *User) try(method, path string, body any, header http.Header) (Response, error) {
 	if !strings.HasPrefix(path, "/") {
 		path = clientAPI + path
 	}
 	content, err := encode(body)
 	if err != nil {
-		u.t.Fatalf("%s %s: encode the body: %v", method, path, err)
+		return Response{}, fmt.Errorf("%s %s: encode the body: %w", method, path, err)
 	}
 	req, err := http.NewRequestWithContext(u.t.Context(), method, u.server.URL+path, bytes.NewReader(content))
 	if err != nil {
-		u.t.Fatalf("%s %s: %v", method, path, err)
+		return Response{}, fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	for name, values := range header {
 		req.Header[name] = values
@@ -121,17 +129,17 @@ func (u *User) do(method, path string, body any, header http.Header) Response {
 	}
 	resp, err := u.server.http.Do(req)
 	if err != nil {
-		u.t.Fatal(err)
+		return Response{}, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
-		u.t.Fatalf("%s %s: read the answer: %v", method, path, err)
+		return Response{}, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
 	}
 	if resp.StatusCode == http.StatusInternalServerError {
-		u.t.Fatalf("%s %s: the server failed: %s", method, path, answer)
+		return Response{}, fmt.Errorf("%s %s: the server failed: %s", method, path, answer)
 	}
-	return Response{Result: gjson.ParseBytes(answer), Status: resp.StatusCode, Header: resp.Header, Body: answer}
+	return Response{Result: gjson.ParseBytes(answer), Status: resp.StatusCode, Header: resp.Header, Body: answer}, nil
 }
 
 func encode(body any) ([]byte, error) {

@@ -233,8 +233,10 @@ func (l *look) sort(s *sorted, m *storage.Membership) {
 			s.knock = append(s.knock, *m)
 		}
 	case "leave", "ban":
-		// What was left before belongs to those who ask for it, and what was forgotten to nobody.
-		if !m.Forgotten && (!l.initial && m.Pos > l.since.Pos || (l.initial || l.FullState) && l.Filter.Room.IncludeLeave) {
+		// News is for everybody, or the other devices would never hear of what one has left and forgotten at once. What was left before is
+		// for those who ask for it, and what was forgotten for nobody.
+		news := !l.initial && m.Pos > l.since.Pos
+		if news || (l.initial || l.FullState) && l.Filter.Room.IncludeLeave && !m.Forgotten {
 			s.leave = append(s.leave, *m)
 		}
 	}

@@ -85,20 +85,20 @@ func still(data []byte, info Info, b box) (Result, error) {
 	if err := finish(img, b); err != nil {
 		return Result{}, err
 	}
-	if img.HasAlpha() && info.Format != PNG && info.Format != WebP {
-		if img, err = dropIdleAlpha(img); err != nil {
+	if info.Format != PNG && img.HasAlpha() {
+		if img, err = render(img); err != nil {
 			return Result{}, err
 		}
 		defer img.Close()
 	}
 	res := Result{Width: b.outWidth, Height: b.outHeight}
 	switch {
-	case info.Format == PNG, img.HasAlpha() && info.Format != WebP:
-		res.ContentType = "image/png"
-		res.Bytes, _, err = img.ExportPng(&vips.PngExportParams{StripMetadata: true, Compression: pngCompression, Filter: vips.PngFilterAll})
-	case img.HasAlpha():
+	case img.HasAlpha() && info.Format == WebP:
 		res.ContentType = "image/webp"
 		res.Bytes, err = exportWebP(img, 4)
+	case img.HasAlpha() || info.Format == PNG:
+		res.ContentType = "image/png"
+		res.Bytes, _, err = img.ExportPng(&vips.PngExportParams{StripMetadata: true, Compression: pngCompression, Filter: vips.PngFilterAll})
 	default:
 		res.ContentType = "image/jpeg"
 		res.Bytes, _, err = img.ExportJpeg(&vips.JpegExportParams{StripMetadata: true, Quality: jpegQuality, OptimizeCoding: true})
@@ -109,14 +109,14 @@ func still(data []byte, info Info, b box) (Result, error) {
 	return res, nil
 }
 
-// dropIdleAlpha renders the small picture and returns it without its alpha channel if that hides nothing, so that it can become a JPEG.
-// Nearly every animated GIF declares a transparent colour, for the sake of its later frames.
-func dropIdleAlpha(img *vips.ImageRef) (*vips.ImageRef, error) {
-	rendered, _, err := img.ExportTiff(&vips.TiffExportParams{Compression: vips.TiffCompressionNone, StripMetadata: true})
+// render decodes, and returns the small picture without its alpha channel if that hides nothing, so that it can become a JPEG: nearly
+// every animated GIF declares a transparent colour for the sake of its later frames. It also keeps damaged files from exportWebP.
+func render(img *vips.ImageRef) (*vips.ImageRef, error) {
+	plain, _, err := img.ExportTiff(&vips.TiffExportParams{Compression: vips.TiffCompressionNone, StripMetadata: true})
 	if err != nil {
 		return nil, decodeError(err)
 	}
-	small, err := vips.NewImageFromBuffer(rendered)
+	small, err := vips.NewImageFromBuffer(plain)
 	if err != nil {
 		return nil, decodeError(err)
 	}

@@ -74,7 +74,8 @@ func probeWebP(r *reader) (Info, error) {
 	return info, nil
 }
 
-// exportWebP encodes the picture, or all of its frames, without metadata.
+// exportWebP encodes the picture, or all of its frames, without metadata. The picture must be one that is known to decode: when the
+// encoder of libvips 8.14 meets a damaged frame, it never frees what it was fed from, which is the whole canvas.
 func exportWebP(img *vips.ImageRef, effort int) ([]byte, error) {
 	out, _, err := img.ExportWebp(&vips.WebpExportParams{StripMetadata: true, Quality: webpQuality, ReductionEffort: effort})
 	if err != nil {

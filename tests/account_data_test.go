@@ -1,0 +1,97 @@
+package tests
+
+import (
+	"testing"
+
+	"github.com/hearthd/hearth/internal/hearthtest"
+)
+
+func TestAccountData(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob := a.User("alice"), a.User("bob")
+	tablet := alice.Login()
+	room := alice.CreateRoom()
+	tablet.CatchUp()
+	global, local := path("user", alice.ID, "account_data", "example.colour"), path("user", alice.ID, "rooms", room, "account_data", "example.colour")
+	alice.Refused("GET", global, nil, 404, "M_NOT_FOUND")
+	alice.Must("PUT", global, fields{"colour": "red"})
+	alice.Must("PUT", local, fields{"colour": "blue"})
+	equal(t, "global", alice.Get(global).Get("colour").Str, "red")
+	equal(t, "of the room", alice.Get(local).Get("colour").Str, "blue")
+
+	seen := map[string]bool{}
+	tablet.WaitUntil("both", func(r hearthtest.Response) bool {
+		for _, e := range hearthtest.Events(r.Get("account_data.events")) {
+			seen["global "+e.At("content", "colour").Str] = true
+		}
+		for _, e := range hearthtest.Events(r.At("rooms", "join", room, "account_data", "events")) {
+			seen["room "+e.At("content", "colour").Str] = true
+		}
+		return seen["global red"] && seen["room blue"]
+	})
+	bob.Refused("GET", global, nil, 403, "M_FORBIDDEN")
+	bob.Refused("PUT", global, fields{}, 403, "M_FORBIDDEN")
+	alice.Refused("PUT", path("user", alice.ID, "account_data", "m.push_rules"), fields{}, 405, "M_BAD_JSON")
+}
+
+func TestTags(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice := a.User("alice")
+	tablet := alice.Login()
+	room := alice.CreateRoom()
+	tags := path("user", alice.ID, "rooms", room, "tags")
+	tablet.CatchUp()
+	alice.Must("PUT", tags+"/m.favourite", fields{"order": 0.25})
+	alice.Must("PUT", tags+"/u.work", fields{})
+	equal(t, "order", alice.Get(tags).At("tags", "m.favourite", "order").Float(), 0.25)
+	tagged := func(want int) func(hearthtest.Response) bool {
+		return func(r hearthtest.Response) bool {
+			for _, e := range hearthtest.Events(r.At("rooms", "join", room, "account_data", "events")) {
+				if e.Type() == "m.tag" && len(e.Get("content.tags").Map()) == want {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	tablet.WaitUntil("two tags", tagged(2))
+	alice.Must("DELETE", tags+"/u.work", nil)
+	tablet.WaitUntil("one tag", tagged(1))
+	equal(t, "tags", keys(alice.Get(tags).Get("tags")), []string{"m.favourite"})
+}
+
+func TestPushRules(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob := a.User("alice"), a.User("bob")
+	tablet := alice.Login()
+	room := alice.CreateRoom()
+	bob.Join(room)
+	tablet.CatchUp()
+	rule := path("pushrules", "global", "content", "soup")
+	alice.Must("PUT", rule, fields{"pattern": "soup", "actions": []any{"notify", fields{"set_tweak": "highlight"}}})
+	tablet.WaitUntil("the rule", func(r hearthtest.Response) bool {
+		return r.Get(`account_data.events.#(type=="m.push_rules").content.global.content.#(rule_id=="soup")`).Exists()
+	})
+	unread := func() string {
+		return alice.Sync().At("rooms", "join", room, "unread_notifications").Raw
+	}
+	alice.Read(room, bob.Say(room, "bread"))
+	bob.Say(room, "there is soup")
+	equal(t, "highlighted", unread(), `{"highlight_count":1,"notification_count":1}`)
+
+	alice.Must("PUT", rule+"/enabled", fields{"enabled": false})
+	alice.Read(room, bob.Say(room, "more soup"))
+	equal(t, "switched off", alice.Get(rule+"/enabled").Get("enabled").Bool(), false)
+	alice.Must("PUT", path("pushrules", "global", "room", room), fields{"actions": []any{}})
+	bob.Say(room, "and bread")
+	equal(t, "a muted room", unread(), `{"highlight_count":0,"notification_count":0}`)
+	alice.Must("DELETE", path("pushrules", "global", "room", room), nil)
+	bob.Say(room, "and cake")
+	equal(t, "no longer muted", unread(), `{"highlight_count":0,"notification_count":1}`)
+	alice.Must("DELETE", rule, nil)
+	alice.Refused("GET", rule, nil, 404, "M_NOT_FOUND")
+	alice.Refused("DELETE", path("pushrules", "global", "override", ".m.rule.master"), nil, 400, "M_INVALID_PARAM")
+}

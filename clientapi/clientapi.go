@@ -9,6 +9,7 @@ import (
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/web"
@@ -22,6 +23,7 @@ type Deps struct {
 	Accounts *account.Service
 	Store    *storage.Store
 	Rooms    *roomserver.Server
+	E2EE     *e2ee.Service
 	EDUs     *edu.Service
 	Syncer   *syncer.Syncer
 	Clock    clock.Clock
@@ -33,6 +35,7 @@ type API struct {
 	accounts *account.Service
 	store    *storage.Store
 	rooms    *roomserver.Server
+	e2ee     *e2ee.Service
 	edus     *edu.Service
 	syncer   *syncer.Syncer
 	filters  *filterCache
@@ -46,6 +49,7 @@ func New(d Deps) *API {
 		accounts: d.Accounts,
 		store:    d.Store,
 		rooms:    d.Rooms,
+		e2ee:     d.E2EE,
 		edus:     d.EDUs,
 		syncer:   d.Syncer,
 		filters:  newFilterCache(),
@@ -62,11 +66,14 @@ func (a *API) Routes() []web.Route {
 		a.capabilityRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),
+		a.keyBackupRoutes(),
+		a.keyRoutes(),
 		a.loginRoutes(),
 		a.memberRoutes(),
 		a.messageRoutes(),
 		a.notificationRoutes(),
 		a.openIDRoutes(),
+		a.presenceRoutes(),
 		a.profileRoutes(),
 		a.publicRoomRoutes(),
 		a.pushRuleRoutes(),
@@ -82,6 +89,7 @@ func (a *API) Routes() []web.Route {
 		a.spaceRoutes(),
 		a.syncRoutes(),
 		a.tagRoutes(),
+		a.toDeviceRoutes(),
 		a.typingRoutes(),
 		a.uiaRoutes(),
 		a.userDirectoryRoutes(),

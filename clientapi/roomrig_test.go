@@ -16,6 +16,7 @@ import (
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
+	"github.com/hearthd/hearth/storage"
 )
 
 // newRoomRig is a rig in which rooms are real.
@@ -143,4 +144,17 @@ func toJSON(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// reports is what has been reported, newest first.
+func (r *rig) reports() (out []storage.Report) {
+	r.t.Helper()
+	err := r.store.View(r.t.Context(), func(tx *storage.ReadTx) (err error) {
+		out, err = tx.Reports(1<<62, 100)
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/filter"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -36,8 +37,10 @@ func (a *API) sync(ctx context.Context, r *web.Request) (any, error) {
 	if req.UseStateAfter, err = useStateAfter(r); err != nil {
 		return nil, err
 	}
-	switch r.Query().Get("set_presence") {
-	case "", "online", "offline", "unavailable":
+	switch req.Presence = r.Query().Get("set_presence"); req.Presence {
+	case "":
+		req.Presence = edu.Online
+	case edu.Online, edu.Offline, edu.Unavailable:
 	default:
 		return nil, merr.New(merr.InvalidParam, "Query parameter set_presence must be online, offline or unavailable")
 	}

@@ -131,40 +131,46 @@ func (tx *ReadTx) changedCompany(f *follow, user id.UserID, self, since int64) e
 		if !joined && m.Pos <= since || tx.writer == nil && tx.store.states.unchanged(m.Room, since) {
 			continue
 		}
-		moved, err := tx.movedMembers(m.Room, since)
+		moves, err := tx.memberMoves(m.Room, since)
 		if err != nil {
 			return err
 		}
-		was, same := moved[self]
-		if !same {
-			was = joined
+		own, moved := moves[self]
+		if !moved {
+			own = move{was: joined, is: joined}
 		}
-		switch {
-		case was && joined:
-			for n, before := range moved {
-				// Who was in the room and is not among the joined any more has left, who was not has come.
-				if before {
-					f.parted[n] = true
-				} else {
-					f.met[n] = true
-				}
-			}
-		case joined:
-			err = tx.addJoined(f.met, m.Room)
-		case was:
-			for n, before := range moved {
-				if before {
-					f.parted[n] = true
-				}
-			}
-			err = tx.addJoined(f.parted, m.Room)
-		}
-		if err != nil {
+		if err := tx.company(f, m.Room, own, moves); err != nil {
 			return err
 		}
 	}
 	delete(f.parted, self)
 	delete(f.met, self)
+	return nil
+}
+
+// company adds what the moves of members of one room mean to a user whose own move is known.
+func (tx *ReadTx) company(f *follow, room int64, own move, moves map[int64]move) error {
+	if own.was {
+		for n, m := range moves {
+			if m.was && !m.is {
+				f.parted[n] = true
+			}
+		}
+	}
+	switch {
+	case own.is && own.was && !own.away:
+		for n, m := range moves {
+			// Who was away meanwhile has changed devices without the user's hearing of it.
+			if m.is && (!m.was || m.away) {
+				f.met[n] = true
+			}
+		}
+		return nil
+	case own.is:
+		return tx.addJoined(f.met, room)
+	case own.was:
+		return tx.addJoined(f.parted, room)
+	}
 	return nil
 }
 
@@ -176,9 +182,14 @@ func (tx *ReadTx) addJoined(to map[int64]bool, room int64) error {
 	return err
 }
 
-// movedMembers is who has joined a room that they were not in after a position, or is out of one that they were in; the value is whether
-// they were in it before.
-func (tx *ReadTx) movedMembers(room, since int64) (map[int64]bool, error) {
+// move is how a member's place in a room has changed.
+type move struct {
+	was, is bool // joined before and after
+	away    bool // not joined at some time in between
+}
+
+// memberMoves is the moves of members of a room after a position.
+func (tx *ReadTx) memberMoves(room, since int64) (map[int64]move, error) {
 	typ, err := tx.wordNID("m.room.member")
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
@@ -186,45 +197,45 @@ func (tx *ReadTx) movedMembers(room, since int64) (map[int64]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	type change struct{ member, before int64 }
-	changes, err := collect(tx, func(r rowScanner) (c change, err error) {
-		err = r.Scan(&c.member, &c.before)
+	type change struct{ member, event int64 }
+	scan := func(r rowScanner) (c change, err error) {
+		err = r.Scan(&c.member, &c.event)
 		return c, err
-	}, `select c.state_key, coalesce((select p.event from state_changes p
-			where p.room = c.room and p.type = c.type and p.state_key = c.state_key and p.pos <= $3 order by p.pos desc limit 1), 0)
-		from (select distinct room, type, state_key from state_changes where room = $1 and pos > $3 and type = $2) c`, room, typ, since)
+	}
+	changes, err := collect(tx, scan, `select state_key, event from state_changes where room = $1 and pos > $3 and type = $2 order by pos`,
+		room, typ, since)
 	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
-	var events, members []int64
-	for _, c := range changes {
-		members = append(members, c.member)
-		if c.before != 0 {
-			events = append(events, c.before)
-		}
-	}
-	before, err := tx.EventsAt(events)
+	before, err := collect(tx, scan, `select c.state_key, coalesce((select p.event from state_changes p
+			where p.room = $1 and p.type = $2 and p.state_key = c.state_key and p.pos <= $3 order by p.pos desc limit 1), 0)
+		from (select distinct state_key from state_changes where room = $1 and pos > $3 and type = $2) c`, room, typ, since)
 	if err != nil {
 		return nil, err
 	}
-	was := map[int64]bool{}
-	for _, ev := range before {
-		was[ev.Pos] = ev.Get("content.membership").Str == "join"
+	positions := make([]int64, 0, len(changes)+len(before))
+	for _, c := range append(before, changes...) {
+		if c.event != 0 {
+			positions = append(positions, c.event)
+		}
 	}
-	now, err := collect(tx, scanOne[int64], `select member from memberships where room = $1 and membership = 'join' and `+tx.inInts("member", 2),
-		room, list(members))
+	events, err := tx.EventsAt(positions)
 	if err != nil {
 		return nil, err
 	}
-	in := map[int64]bool{}
-	for _, n := range now {
-		in[n] = true
+	joins := map[int64]bool{}
+	for _, ev := range events {
+		joins[ev.Pos] = ev.Get("content.membership").Str == "join"
 	}
-	out := map[int64]bool{}
+	out := make(map[int64]move, len(before))
+	for _, c := range before {
+		out[c.member] = move{was: joins[c.event]}
+	}
 	for _, c := range changes {
-		if was[c.before] != in[c.member] {
-			out[c.member] = was[c.before]
-		}
+		m := out[c.member]
+		m.is = joins[c.event]
+		m.away = m.away || !m.is
+		out[c.member] = m
 	}
 	return out, nil
 }

@@ -88,9 +88,18 @@ func (tx *ReadTx) StateOfTypeAt(snapshot int64, typ string, keys []string) ([]*E
 		deltas, err = collect(tx, scanDelta, chain+`select d.type, d.state_key, d.event from chain c
 			join state_deltas d on d.snapshot = c.nid where d.type = $2 order by c.depth desc`, snapshot, n)
 	} else {
+		nids := make([]int64, 0, len(keys))
+		for _, key := range keys {
+			nid, err := tx.wordNID(key)
+			if err == nil {
+				nids = append(nids, nid)
+			} else if !errors.Is(err, ErrNotFound) {
+				return nil, err
+			}
+		}
 		deltas, err = collect(tx, scanDelta, chain+`select d.type, d.state_key, d.event from chain c
-			join state_deltas d on d.snapshot = c.nid where d.type = $2
-			and d.state_key in (select w.nid from words w where `+tx.inTexts("w.value", 3)+`) order by c.depth desc`, snapshot, n, list(keys))
+			join state_deltas d on d.snapshot = c.nid where d.type = $2 and `+tx.inInts("d.state_key", 3)+` order by c.depth desc`,
+			snapshot, n, list(nids))
 	}
 	if err != nil {
 		return nil, err

@@ -259,6 +259,13 @@ func (s *Service) confirmUser(ctx context.Context, op Operation) (Confirmation, 
 	return s.confirm(ctx, op, []Flow{{Stages: []string{StagePassword}}})
 }
 
+// Confirm asks a user for the password on behalf of another service, and returns the request without its auth: the pinned one where the last
+// request had nothing but auth. The error is a *Challenge as long as the user has not confirmed it.
+func (s *Service) Confirm(ctx context.Context, op Operation) (json.RawMessage, error) {
+	c, err := s.confirmUser(ctx, op)
+	return c.Body, err
+}
+
 // maxDeviceName is the length of a device's display name in bytes.
 const maxDeviceName = 255
 

@@ -40,6 +40,11 @@ func (s *Service) PushRulesContent(user id.UserID, content json.RawMessage) (jso
 	return json.Marshal(push.Rules{Global: s.book.Effective(user, stored)})
 }
 
+// Outcome is what one user's push rules make of an event, actions included.
+func (s *Service) Outcome(tx *storage.ReadTx, room *storage.Room, e *storage.Event, member storage.Member) (push.Outcome, error) {
+	return s.notifier.Outcome(tx, room, e, member)
+}
+
 // EditPushRules changes the push rules of a user. All clients hear of it through m.push_rules.
 func (s *Service) EditPushRules(ctx context.Context, user id.UserID, edit func(*push.Book, push.Stored) (push.Stored, error)) error {
 	return s.store.Update(ctx, func(tx *storage.Tx) error {

@@ -22,6 +22,7 @@ import (
 	"github.com/hearthd/hearth/internal/admin"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
@@ -108,7 +109,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
 	}
-	a.edus = edu.New(a.store, doorbell, notifier, opts.Clock)
+	a.edus = edu.New(a.store, doorbell, notifier, opts.Clock, edu.Options{Quiet: !cfg.Presence.Enabled})
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}
@@ -122,6 +123,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	api := clientapi.New(clientapi.Deps{
 		Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms, Clock: opts.Clock, EDUs: a.edus,
 		Syncer: syncer.New(a.store, doorbell, a.edus, a.accounts, opts.Clock),
+		E2EE:   e2ee.New(id.ServerName(cfg.Server.Name), a.store, doorbell, opts.Clock),
 	})
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,

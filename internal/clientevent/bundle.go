@@ -1,6 +1,7 @@
 package clientevent
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -25,14 +26,24 @@ type children struct {
 //
 // Spec: client-server-api#aggregations-of-child-events
 func (b *Batch) bundle(tx *storage.ReadTx, events []*storage.Event) error {
-	parents := make(map[id.EventID]*storage.Event, len(events))
+	candidates := make([]id.EventID, 0, len(events))
 	for _, ev := range events {
 		if ev.StateKey == nil {
-			parents[ev.ID] = ev
+			candidates = append(candidates, ev.ID)
 		}
 	}
-	if len(parents) == 0 {
+	if len(candidates) == 0 {
 		return nil
+	}
+	having, err := tx.Parents(candidates)
+	if err != nil || len(having) == 0 {
+		return err
+	}
+	parents := make(map[id.EventID]*storage.Event, len(having))
+	for _, ev := range events {
+		if ev.StateKey == nil && slices.Contains(having, ev.ID) {
+			parents[ev.ID] = ev
+		}
 	}
 	found := map[id.EventID]*children{}
 	if err := b.threads(tx, parents, found); err != nil {

@@ -118,6 +118,12 @@ type Push struct {
 	LegacyMentions bool `key:"legacy_mentions"`
 }
 
+// Presence configures who is shown as being online.
+type Presence struct {
+	// Whether users are shown as online to those who share a room with them while their clients are connected.
+	Enabled bool `key:"enabled"`
+}
+
 // TURN describes the relay clients are told of.
 type TURN struct {
 	// The relay's addresses, for instance turn:turn.example.org?transport=udp. Empty: none.

@@ -34,6 +34,8 @@ type Config struct {
 	Rooms Rooms `key:"rooms"`
 	// What users are notified of.
 	Push Push `key:"push"`
+	// Showing users who of the others is online.
+	Presence Presence `key:"presence"`
 	// Pictures, files and what becomes of them.
 	Media Media `key:"media"`
 	// Which addresses the server may connect to when somebody else names the host: URL previews, remote media, push gateways, other
@@ -179,6 +181,7 @@ func Default() Config {
 		RateLimits:   defaultRateLimits(),
 		Rooms:        Rooms{DefaultVersion: "11"},
 		Push:         Push{LegacyMentions: true},
+		Presence:     Presence{Enabled: true},
 		Media:        defaultMedia(),
 		Outbound:     Outbound{DenyNetworks: mustPrefixes(specialNetworks...)},
 		TURN:         TURN{TTL: 24 * time.Hour},

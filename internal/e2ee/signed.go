@@ -7,8 +7,7 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/matrix-org/gomatrixserverlib"
-
+	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 )
@@ -54,7 +53,7 @@ const maxObject = 64 << 10
 //
 // Spec: appendices#canonical-json
 func canonical(raw json.RawMessage) (json.RawMessage, error) {
-	out, err := gomatrixserverlib.CanonicalJSON(raw)
+	out, err := canonjson.Canonical(raw)
 	if err != nil {
 		return nil, merr.New(merr.BadJSON, "A key has no canonical form")
 	}

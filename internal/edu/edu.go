@@ -1,8 +1,9 @@
-// Package edu keeps what is said beside the events of rooms: who is typing, and how far everybody has read. Typing is in memory and gone
-// after its timeout; receipts are rows. It refuses to know how clients ask and in what form they are answered.
+// Package edu keeps what is said beside the events of rooms: who is typing, who is there, and how far everybody has read. Typing and
+// presence are in memory and gone after a while; receipts are rows. It refuses to know how clients ask and in what form they are answered.
 package edu
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -19,20 +20,37 @@ type Notifier interface {
 	Notifications(tx *storage.ReadTx, room *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error)
 }
 
-// Service is typing and receipts. It is safe for concurrent use.
-type Service struct {
-	store    *storage.Store
-	hub      *hub.Hub
-	notifier Notifier
-	clock    clock.Clock
-	typing   typing
-	ringing  sync.Mutex // orders the ephemeral counter and its rings
+// Options is what an operator decides.
+type Options struct {
+	// Quiet keeps syncing from making users online. What users say of themselves is shown all the same.
+	Quiet bool
 }
 
-// New returns a Service. Its Run must run for typing to time out.
-func New(store *storage.Store, h *hub.Hub, notifier Notifier, c clock.Clock) *Service {
-	return &Service{store: store, hub: h, notifier: notifier, clock: c,
-		typing: typing{rooms: map[id.RoomID]map[id.UserID]int64{}, poke: make(chan struct{}, 1)}}
+// Service is typing, presence and receipts. It is safe for concurrent use.
+type Service struct {
+	store     *storage.Store
+	hub       *hub.Hub
+	notifier  Notifier
+	clock     clock.Clock
+	quiet     bool
+	typing    typing
+	presences presences
+	ringing   sync.Mutex // orders the ephemeral counter and its rings
+}
+
+// New returns a Service. Its Run must run for typing and presence to time out.
+func New(store *storage.Store, h *hub.Hub, notifier Notifier, c clock.Clock, o Options) *Service {
+	return &Service{store: store, hub: h, notifier: notifier, clock: c, quiet: o.Quiet,
+		typing: typing{rooms: map[id.RoomID]map[id.UserID]int64{}, poke: make(chan struct{}, 1)}, presences: newPresences()}
+}
+
+// Run ends typing and presence when their time is over. It returns when ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	workers.Go(func() { s.runTyping(ctx) })
+	workers.Go(func() { s.runPresence(ctx) })
+	workers.Wait()
+	return nil
 }
 
 // ReceiptsKey is rung, beside the keys of the users concerned, when a receipt of a room has moved.

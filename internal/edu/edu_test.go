@@ -57,7 +57,7 @@ func newRig(t *testing.T, s *storage.Store) *rig {
 	}
 	r.Room = storagetest.NewRoom(t, s, "!r:one", alice)
 	r.Member(bob, bob, "join")
-	r.edus = New(s, r.hub, loud{}, r.clock)
+	r.edus = New(s, r.hub, loud{}, r.clock, Options{})
 	return r
 }
 
@@ -152,7 +152,9 @@ func TestReceiptsAndUnreadCounts(t *testing.T) {
 		{"all read", func(e events) []Receipt { return []Receipt{{Type: storage.Read, Event: e["f"].ID}} }, "", ""},
 		{"unthreaded in the middle", func(e events) []Receipt { return []Receipt{{Type: storage.Read, Event: e["d"].ID}} }, "1/0", "1/0"},
 		{"the main timeline", func(e events) []Receipt { return []Receipt{{Type: storage.Read, Event: e["a"].ID, Thread: "main"}} }, "2/1", "3/1"},
-		{"a thread", func(e events) []Receipt { return []Receipt{{Type: storage.Read, Event: e["c"].ID, Thread: string(e["a"].ID)}} }, "3/1", "1/0"},
+		{"a thread", func(e events) []Receipt {
+			return []Receipt{{Type: storage.Read, Event: e["c"].ID, Thread: string(e["a"].ID)}}
+		}, "3/1", "1/0"},
 		{"the further of public and private counts", func(e events) []Receipt {
 			return []Receipt{{Type: storage.ReadPrivate, Event: e["d"].ID}, {Type: storage.Read, Event: e["a"].ID}}
 		}, "1/0", "1/0"},
@@ -314,5 +316,76 @@ func TestTypingEnds(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPresence(t *testing.T) {
+	r := newRig(t, storagetest.Open(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.edus.Run(ctx) }()
+	w := r.hub.Watch(hub.User(alice))
+	defer w.Close()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func() string {
+		t.Helper()
+		p, err := r.edus.Presence(ctx, alice, bob)
+		must(err)
+		return p.State
+	}
+	must(r.edus.Seen(ctx, bob, Online, 30*time.Second))
+	<-w.C()
+	check(t, "online by syncing", Online, state())
+	eph := r.edus.Ephemeral()
+	must(r.edus.Seen(ctx, bob, Online, 30*time.Second))
+	must(r.edus.Seen(ctx, bob, Offline, 30*time.Second))
+	check(t, "nothing new", eph, r.edus.Ephemeral())
+	message := "away"
+	must(r.edus.SetPresence(ctx, bob, Unavailable, &message))
+	<-w.C()
+	news := r.edus.PresencesSince(eph)
+	if len(news) != 1 || news[0].User != bob || news[0].State != Unavailable || *news[0].Message != message {
+		t.Errorf("changes: %v", news)
+	}
+	check(t, "content", `{"presence":"unavailable","last_active_ago":0,"status_msg":"away","currently_active":false}`,
+		string(news[0].Content(r.clock.Now().UnixMilli())))
+	for range 7 {
+		r.clock.BlockUntil(1)
+		r.clock.Advance(sweep)
+	}
+	<-w.C()
+	check(t, "gone", Offline, state())
+	if _, err := r.edus.Presence(ctx, eve, bob); !merr.HasCode(err, merr.Forbidden) {
+		t.Errorf("for a stranger: %v", err)
+	}
+	if _, err := r.edus.Presence(ctx, bob, alice); !merr.HasCode(err, merr.NotFound) {
+		t.Errorf("of somebody who was never there: %v", err)
+	}
+	if err := r.edus.SetPresence(ctx, bob, "busy", nil); !merr.HasCode(err, merr.InvalidParam) {
+		t.Errorf("an unknown state: %v", err)
+	}
+	cancel()
+	must(<-done)
+}
+
+func TestQuietServersShowOnlyWhatUsersSay(t *testing.T) {
+	r := newRig(t, storagetest.Open(t))
+	quiet := New(r.store, r.hub, loud{}, r.clock, Options{Quiet: true})
+	if err := quiet.Seen(context.Background(), bob, Online, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := quiet.PresenceOf(bob); ok {
+		t.Error("syncing made bob online")
+	}
+	if err := quiet.SetPresence(context.Background(), bob, Online, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := quiet.PresenceOf(bob); !ok {
+		t.Error("bob is not online")
 	}
 }

@@ -114,8 +114,8 @@ func (t *typing) expire(now int64) (changed []id.RoomID, next int64) {
 	return changed, next
 }
 
-// Run ends typing when its time is over. It returns when ctx ends.
-func (s *Service) Run(ctx context.Context) error {
+// runTyping ends typing when its time is over, until ctx ends.
+func (s *Service) runTyping(ctx context.Context) {
 	for {
 		now := s.clock.Now()
 		changed, next := s.typing.expire(now.UnixMilli())
@@ -133,7 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-s.typing.poke:
 		case <-ctx.Done():
 			stop()
-			return nil
+			return
 		}
 		stop()
 	}

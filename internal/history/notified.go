@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -72,7 +73,7 @@ type notified struct {
 	read  map[int64]map[string]int64 // by room and thread, the position up to which the user has read
 }
 
-// headOfRoom is a room with the newest position that may be left in it.
+// headOfRoom is a room with a position that everything left in it is at or before.
 type headOfRoom struct{ room, pos int64 }
 
 func (n *notified) start(from int64) error {
@@ -93,49 +94,45 @@ func (n *notified) start(from int64) error {
 	return nil
 }
 
-// stretch reads the newest events that are left: those of one room that are newer than everything in the others. It also returns the point
-// that everything before has been read up to.
+// stretch reads the newest events that are left: those of the room with the highest head, down to the next head. It also returns the point
+// behind what is still to be read.
 func (n *notified) stretch() ([]*storage.Event, int64, error) {
 	if len(n.heads) == 0 {
-		return nil, 0, nil
+		return nil, Beginning, nil
 	}
-	slices.SortFunc(n.heads, func(a, b headOfRoom) int {
-		if a.pos > b.pos {
-			return -1
-		}
-		return 1
-	})
-	head := n.heads[0]
+	slices.SortFunc(n.heads, func(a, b headOfRoom) int { return cmp.Compare(b.pos, a.pos) })
+	head, next := &n.heads[0], int64(Beginning)
 	span := storage.Span{After: Beginning, UpTo: head.pos}
 	if len(n.heads) > 1 {
-		span.After = n.heads[1].pos
+		next = n.heads[1].pos
+		span.After = next - 1 // no two events have the same position
 	}
 	positions, err := n.tx.TimelinePositions(head.room, span, minBatch, true)
 	if err != nil {
 		return nil, 0, err
 	}
 	if len(positions) == minBatch {
-		n.heads[0].pos = positions[len(positions)-1] - 1
-	} else {
-		n.heads[0].pos = span.After
-	}
-	end := n.heads[0].pos
-	if end == Beginning {
-		n.heads = n.heads[1:]
-	} else if len(positions) < minBatch {
-		// The room has nothing as new as the next one: find out how far down it goes on.
-		below, err := n.tx.TimelinePositions(head.room, storage.Span{After: Beginning, UpTo: end}, 1, true)
-		if err != nil {
-			return nil, 0, err
-		}
-		if len(below) == 0 {
-			n.heads = n.heads[1:]
-		} else {
-			n.heads[0].pos = below[0]
-		}
+		head.pos = positions[minBatch-1] - 1
+		next = max(next, head.pos)
+	} else if err := n.lower(span.After); err != nil {
+		return nil, 0, err
 	}
 	events, err := n.tx.EventsAt(positions)
-	return slices.DeleteFunc(events, func(ev *storage.Event) bool { return ev == nil }), end, err
+	return slices.DeleteFunc(events, func(ev *storage.Event) bool { return ev == nil }), next, err
+}
+
+// lower moves the first head to the newest event at or before a position, and drops it if there is none.
+func (n *notified) lower(to int64) error {
+	below, err := n.tx.TimelinePositions(n.heads[0].room, storage.Span{After: Beginning, UpTo: to}, 1, true)
+	if err != nil {
+		return err
+	}
+	if len(below) == 0 {
+		n.heads = n.heads[1:]
+	} else {
+		n.heads[0].pos = below[0]
+	}
+	return nil
 }
 
 // judge asks the user's push rules about an event that the user may see.

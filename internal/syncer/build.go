@@ -29,6 +29,8 @@ type look struct {
 	global   []storage.AccountData
 	rooms    map[id.RoomID][]storage.AccountData
 	unread   map[int64][]storage.Unread // of all rooms, in an initial sync
+	cut      int64                      // the last message to the device for which there was place, if there are more
+	met      map[id.UserID]bool         // who has come into a room that the user is in
 	buf      []byte
 }
 
@@ -60,7 +62,20 @@ func (l *look) build(ctx context.Context) error {
 	if err := l.allRooms(ctx); err != nil {
 		return err
 	}
-	l.buf = append(l.buf, nothing...)
+	if err := l.presence(); err != nil {
+		return err
+	}
+	if err := l.toDevice(); err != nil {
+		return err
+	}
+	if err := l.deviceLists(); err != nil {
+		return err
+	}
+	counts, err := l.tx.KeyCounts(l.User, l.Device)
+	if err != nil {
+		return fmt.Errorf("load key counts: %w", err)
+	}
+	l.buf = appendCounts(l.buf, counts)
 	l.some = l.some || l.initial || l.FullState
 	if !l.some {
 		l.buf = nil

@@ -59,6 +59,9 @@ func (l *look) joinedRoom(m storage.Membership) (bool, error) {
 		if state, err = r.state(&t); err != nil {
 			return false, err
 		}
+		if err := r.meet(t.events, state.events); err != nil {
+			return false, err
+		}
 	}
 	receipts, err := r.receipts()
 	if err != nil {

@@ -1,6 +1,7 @@
 // Package syncer answers /sync: it turns a token into what has happened since, from one snapshot of the database. What an answer costs
 // follows what changed: rooms and personal data of which the hub and the store know that nothing has happened are not looked at, and where
-// nothing at all has happened the database is not asked. It refuses to know HTTP, and to change anything.
+// nothing at all has happened the database is not asked. It refuses to know HTTP, and to change anything but the queue of
+// messages to the device that asks.
 package syncer
 
 import (
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/filter"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
@@ -22,6 +24,12 @@ type Ephemera interface {
 	Ephemeral() int64
 	// Typing is who is typing in a room, in order.
 	Typing(room id.RoomID) []id.UserID
+	// Seen notes that a user syncs in a state of presence, and will be there for a while.
+	Seen(ctx context.Context, user id.UserID, state string, wait time.Duration) error
+	// PresenceOf is the presence of a user, false if there is none.
+	PresenceOf(user id.UserID) (edu.Presence, bool)
+	// PresencesSince is the presences that have changed after a value of the ephemeral counter.
+	PresencesSince(eph int64) []edu.Presence
 }
 
 // Rules shows push rules as clients see them.
@@ -56,6 +64,7 @@ type Request struct {
 	FullState     bool
 	UseStateAfter bool
 	Timeout       time.Duration // how long to wait for something to happen
+	Presence      string        // what the user is to be shown as; empty or edu.Offline changes nothing
 }
 
 // maxTimeout is the longest that a client may wait.
@@ -77,26 +86,40 @@ func (s *Syncer) Sync(ctx context.Context, r Request) ([]byte, error) {
 	if r.Filter == nil {
 		r.Filter = &filter.Filter{}
 	}
+	r.Timeout = min(r.Timeout, maxTimeout)
+	if r.Presence != "" {
+		// Not to be shown as online is no reason not to get an answer.
+		_ = s.ephemera.Seen(ctx, r.User, r.Presence, r.Timeout)
+	}
 	q := query{Request: r, initial: initial, since: since}
+	if err := s.acknowledge(ctx, q); err != nil {
+		return nil, err
+	}
 	wait := !initial && !r.FullState && r.Timeout > 0
 	a, err := s.look(ctx, q)
-	if err != nil || a.some || !wait {
-		return a.bytes(), err
+	if err != nil {
+		return nil, err
+	}
+	if a.some || !wait {
+		return s.bytes(ctx, q, a)
 	}
 	watch := s.hub.Watch(hub.User(r.User), hub.Device(r.User, r.Device))
 	defer watch.Close()
-	timer := s.clock.NewTimer(min(r.Timeout, maxTimeout))
+	timer := s.clock.NewTimer(r.Timeout)
 	defer timer.Stop()
 	for {
 		// What there was to see up to here was nothing.
 		q.since = a.next
-		if a, err = s.look(ctx, q); err != nil || a.some {
-			return a.bytes(), err
+		if a, err = s.look(ctx, q); err != nil {
+			return nil, err
+		}
+		if a.some {
+			return s.bytes(ctx, q, a)
 		}
 		select {
 		case <-watch.C():
 		case <-timer.C():
-			return a.bytes(), nil
+			return s.bytes(ctx, q, a)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -115,20 +138,6 @@ type answer struct {
 	some bool
 	next token.Sync
 	body []byte // nil for nothing
-}
-
-// nothing is what every answer ends with. Clients must be told that no one-time keys are left, or they upload none.
-//
-// Spec: client-server-api#e2e-extensions-to-sync
-const nothing = `"device_one_time_keys_count":{"signed_curve25519":0},"device_unused_fallback_key_types":[]}`
-
-func (a answer) bytes() []byte {
-	if a.body != nil {
-		return a.body
-	}
-	buf := append(make([]byte, 0, 160), `{"next_batch":"`...)
-	buf = a.next.Append(buf)
-	return append(append(buf, `",`...), nothing...)
 }
 
 // look sees what there is to say to a client right now.
@@ -150,6 +159,9 @@ func (s *Syncer) look(ctx context.Context, q query) (answer, error) {
 		}
 		return l.build(ctx)
 	})
+	if err == nil && l.cut != 0 {
+		err = l.saveCut(ctx)
+	}
 	if err != nil {
 		return answer{}, err
 	}

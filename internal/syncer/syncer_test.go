@@ -70,7 +70,7 @@ func newRig(t testing.TB) *rig {
 // restart gives up what is in memory.
 func (r *rig) restart() {
 	r.hub = hub.NewAt(r.store.CommittedPos(), r.clock.Now().UnixMilli(), hub.DefaultLimit)
-	r.edus = edu.New(r.store, r.hub, loud{}, r.clock)
+	r.edus = edu.New(r.store, r.hub, loud{}, r.clock, edu.Options{})
 	r.syncer = New(r.store, r.hub, r.edus, loud{}, r.clock)
 }
 
@@ -151,7 +151,9 @@ func (c *client) sync() gjson.Result {
 }
 
 // path escapes what has a meaning in a path of gjson.
-func path(s string) string { return strings.NewReplacer(".", `\.`, "!", `\!`, "@", `\@`, "*", `\*`).Replace(s) }
+func path(s string) string {
+	return strings.NewReplacer(".", `\.`, "!", `\!`, "@", `\@`, "*", `\*`).Replace(s)
+}
 
 func section(got gjson.Result, name string, room *storagetest.Room) gjson.Result {
 	return got.Get("rooms." + name + "." + path(string(room.Row.ID)))
@@ -777,4 +779,38 @@ func TestBadTokens(t *testing.T) {
 			t.Errorf("%q: %v", since, err)
 		}
 	}
+}
+
+func TestPresence(t *testing.T) {
+	r := newRig(t)
+	room := r.room("a")
+	room.Member(bob, bob, "join")
+	who := func(got gjson.Result) []string {
+		var out []string
+		for _, ev := range got.Get("presence.events").Array() {
+			out = append(out, ev.Get("sender").Str+" "+ev.Get("content.presence").Str)
+		}
+		return out
+	}
+	set := func(user id.UserID, state string) {
+		t.Helper()
+		if err := r.edus.SetPresence(context.Background(), user, state, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := r.client(alice)
+	c.sync()
+	set(bob, edu.Online)
+	set(eve, edu.Online)
+	check(t, "of those in the same room", []string{"@bob:one online"}, who(c.sync()))
+	check(t, "told once", []string(nil), who(c.sync()))
+	room.Member(eve, eve, "join")
+	check(t, "of who comes", []string{"@eve:one online"}, who(c.sync()))
+	e := r.client(eve)
+	unordered(t, "initially", []string{"@bob:one online", "@eve:one online"}, who(e.sync()))
+	set(bob, edu.Offline)
+	e.since = ""
+	unordered(t, "initially only who is there", []string{"@eve:one online"}, who(e.sync()))
+	c.filter = `{"presence":{"not_types":["*"]}}`
+	check(t, "filtered", []string(nil), who(c.sync()))
 }

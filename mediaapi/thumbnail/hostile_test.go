@@ -161,6 +161,29 @@ func TestALargePictureIsNotHeldInFull(t *testing.T) {
 	}
 }
 
+func TestADamagedWebPLeaksNothing(t *testing.T) {
+	startVips()
+	glass := quarters(400, 300)
+	glass.Pix[3] = 0
+	moving := gifOf(t, 0, []int{10}, quarters(400, 300), quarters(400, 300))
+	for name, whole := range map[string][]byte{
+		"still":  webpOf(t, glass, 1),
+		"moving": remade(t, moving, Spec{Width: 300, Height: 300, Animated: true}),
+	} {
+		// The header of the last picture announces more data than there is, which only its decoder notices.
+		data := patched(whole, bytes.LastIndex(whole, []byte("VP8 "))+8, 0xf0, 0xff, 0xff)
+		before := bimg.VipsMemory().Allocations
+		for range 10 {
+			if _, err := makeFrom(t, data, Spec{Width: 100, Height: 100, Animated: true}); !errors.Is(err, ErrBroken) {
+				t.Fatalf("%s: got %v", name, err)
+			}
+		}
+		if after := bimg.VipsMemory().Allocations; after > before {
+			t.Errorf("%s: libvips holds %d buffers more", name, after-before)
+		}
+	}
+}
+
 func TestAByteLimitIsCheckedBeforeReading(t *testing.T) {
 	t.Parallel()
 	_, err := New(Limits{MaxBytes: 100}, 1).Make(t.Context(), failing{}, 101, Spec{Width: 9, Height: 9})

@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/web"
@@ -50,13 +51,30 @@ func (a *API) changePassword(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.spendConfirmation(r, body); err != nil {
+		return nil, err
+	}
 	return interactive(nil, a.accounts.ChangePassword(ctx, operation(r, body), r.Caller.Device))
+}
+
+// spendConfirmation is spendGuess for requests that anybody can confirm, also without a token.
+func (a *API) spendConfirmation(r *web.Request, body json.RawMessage) error {
+	var confirmed struct {
+		Auth json.RawMessage `json:"auth"`
+	}
+	if !r.Caller.IsZero() || json.Unmarshal(body, &confirmed) != nil || confirmed.Auth == nil {
+		return nil // who has a token can only guess the password of its owner, and draws from the owner's bucket
+	}
+	return a.spendGuess(r, confirmed.Auth)
 }
 
 // Spec: client-server-api#post_matrixclientv3accountdeactivate
 func (a *API) deactivate(ctx context.Context, r *web.Request) (any, error) {
 	body, err := optionalObject(r)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.spendConfirmation(r, body); err != nil {
 		return nil, err
 	}
 	// Nothing was ever bound to an identity server, so there is nothing that could fail to be unbound.

@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/merr"
@@ -14,7 +15,8 @@ func (a *API) loginRoutes() []web.Route {
 		{"GET", "/_matrix/client/v3/login", web.None, web.RateNone, a.loginFlows},
 		{"POST", "/_matrix/client/v3/login", web.None, web.RateLogin, a.login},
 		{"POST", "/_matrix/client/v1/login/get_token", web.User, web.RateLogin, a.loginToken},
-		{"POST", "/_matrix/client/v3/refresh", web.None, web.RateLogin, a.refresh},
+		// Nobody guesses a refresh token, and a whole office may refresh from one address.
+		{"POST", "/_matrix/client/v3/refresh", web.None, web.RateWrite, a.refresh},
 		{"POST", "/_matrix/client/v3/logout", leaving, web.RateNone, a.logout},
 		{"POST", "/_matrix/client/v3/logout/all", leaving, web.RateNone, a.logoutAll},
 	}
@@ -33,13 +35,18 @@ func (a *API) login(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Guessing from many addresses is limited by the account that is tried.
-	if name := a.accounts.LoginAccount(body); name != "" {
-		if err := r.Spend(web.RateLogin, name); err != nil {
-			return nil, err
-		}
+	if err := a.spendGuess(r, body); err != nil {
+		return nil, err
 	}
 	return a.accounts.Login(ctx, body)
+}
+
+// spendGuess limits guessing from many addresses by the account that is tried.
+func (a *API) spendGuess(r *web.Request, credentials json.RawMessage) error {
+	if name := a.accounts.LoginAccount(credentials); name != "" {
+		return r.Spend(web.RateLogin, name)
+	}
+	return nil
 }
 
 // Spec: client-server-api#post_matrixclientv1loginget_token

@@ -109,15 +109,15 @@ func parseWalk(r *web.Request, dir string) (history.Walk, error) {
 
 // Spec: client-server-api#get_matrixclientv3roomsroomidmessages
 func (a *API) messages(ctx context.Context, r *web.Request) (any, error) {
-	walk, err := parseWalk(r, "")
-	if err != nil {
-		return nil, err
-	}
-	if walk.Filter, err = eventFilter(r); err != nil {
-		return nil, err
-	}
 	var out web.RawJSON
-	err = a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
+	err := a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
+		walk, err := parseWalk(r, "")
+		if err != nil {
+			return err
+		}
+		if walk.Filter, err = eventFilter(r); err != nil {
+			return err
+		}
 		if walk.From, err = room.Edge(walk.From); err != nil {
 			return err
 		}

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
 )
 
 func TestNotifications(t *testing.T) {
@@ -49,6 +52,25 @@ func TestNotifications(t *testing.T) {
 	if got.Get("room_id").Str != rooms[2].room || got.Get("event.room_id").Exists() || !got.Get("ts").Exists() || got.Get("read").Bool() ||
 		got.Get("actions.0").Str != "notify" {
 		t.Error(got.Raw)
+	}
+	if err := r.store.Update(t.Context(), func(tx *storage.Tx) error {
+		ev, err := tx.Event(id.EventID(got.Get("event.event_id").Str))
+		if err != nil {
+			return err
+		}
+		_, err = tx.SetReceipt(storage.Receipt{Room: ev.Room, User: id.UserID(bob.id), Type: storage.ReadPrivate, Thread: storage.MainThread,
+			Event: ev.ID, At: ev.Pos})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	rooms[2].reply("in a thread", "m.thread", got.Get("event.event_id").Str)
+	var read []string
+	for _, n := range get("?limit=3").Get("notifications").Array() {
+		read = append(read, fmt.Sprint(name(n.Get("event")), " ", n.Get("read").Bool()))
+	}
+	if diff := cmp.Diff([]string{"in a thread false", "hello bob true", "119 false"}, read); diff != "" {
+		t.Error(diff)
 	}
 	high := get("?only=highlight")
 	if list := high.Get("notifications").Array(); len(list) != 1 || name(list[0].Get("event")) != "hello bob" {

@@ -11,7 +11,7 @@ import (
 func (a *API) registerRoutes() []web.Route {
 	return []web.Route{
 		{"POST", "/_matrix/client/v3/register", web.None, web.RateRegister, a.register},
-		{"GET", "/_matrix/client/v3/register/available", web.None, web.RateRegister, a.usernameAvailable},
+		{"GET", "/_matrix/client/v3/register/available", web.None, web.RateLogin, a.usernameAvailable},
 		{"GET", "/_matrix/client/v1/register/m.login.registration_token/validity", web.None, web.RateRegister, a.registrationTokenValid},
 		{"GET", "/_synapse/admin/v1/register", web.None, web.RateNone, a.registrationNonce},
 		{"POST", "/_synapse/admin/v1/register", web.None, web.RateRegister, a.registerWithSecret},

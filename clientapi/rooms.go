@@ -20,8 +20,8 @@ func (a *API) roomRoutes() []web.Route {
 		list  = "/_matrix/client/v3/directory/list/room/{roomID}"
 	)
 	return []web.Route{
-		{"POST", "/_matrix/client/v3/createRoom", web.User, web.RateWrite, a.createRoom},
-		{"POST", "/_matrix/client/v3/rooms/{roomID}/upgrade", web.User, web.RateWrite, a.upgradeRoom},
+		{"POST", "/_matrix/client/v3/createRoom", web.User, web.RateJoin, a.createRoom},
+		{"POST", "/_matrix/client/v3/rooms/{roomID}/upgrade", web.User, web.RateJoin, a.upgradeRoom},
 		{"GET", alias, web.None, web.RateRead, a.roomIDByAlias},
 		{"PUT", alias, web.User, web.RateWrite, a.setRoomAlias},
 		{"DELETE", alias, web.User, web.RateWrite, a.deleteRoomAlias},
@@ -68,6 +68,9 @@ func (a *API) createRoom(ctx context.Context, r *web.Request) (any, error) {
 		if e.Type == "" || len(e.Content) == 0 {
 			return nil, merr.New(merr.BadJSON, "An event of initial_state needs type and content")
 		}
+	}
+	if body.RoomVersion == "" {
+		body.RoomVersion = gomatrixserverlib.RoomVersion(a.config.Get().Rooms.DefaultVersion) // a reload may have changed it
 	}
 	room, err := a.rooms.Create(ctx, roomserver.CreateRequest{
 		Creator: r.Caller.User, Version: body.RoomVersion, Preset: body.Preset, Published: body.Visibility == "public",

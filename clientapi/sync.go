@@ -25,7 +25,7 @@ const maxWait = 24 * 60 * 60 * 1000
 
 // Spec: client-server-api#get_matrixclientv3sync
 func (a *API) sync(ctx context.Context, r *web.Request) (any, error) {
-	req := syncer.Request{User: r.Caller.User, Device: r.Caller.Device, Since: r.Query().Get("since")}
+	req := syncer.Request{User: r.Caller.User, Device: r.Caller.Device, Since: r.Query().Get("since"), Admitted: r.Reauthenticate}
 	wait, err := r.IntQuery("timeout", 0, 0, maxWait)
 	if err != nil {
 		return nil, err

@@ -106,6 +106,8 @@ func (s *Service) await(ctx context.Context, a ask) (storage.Media, error) {
 		case <-watch.C():
 		case <-timer.C():
 			over = true
+		case <-s.hub.Draining():
+			over = true
 		case <-ctx.Done():
 			return m, ctx.Err()
 		}

@@ -214,6 +214,22 @@ func (s *Server) Leave(ctx context.Context, r MemberRequest) error {
 	})
 }
 
+// ejectGuests makes guests leave a room that does not admit them any more.
+//
+// Spec: client-server-api#guest-access
+func (h *head) ejectGuests() error {
+	guests, err := h.tx.JoinedGuests(h.room().NID)
+	if err != nil {
+		return err
+	}
+	for _, guest := range guests {
+		if err := h.setMembership(MemberRequest{Sender: guest, Target: guest}, spec.Leave); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Kick makes the target leave. Errors: M_FORBIDDEN also if the target is not in the room.
 //
 // Spec: client-server-api#post_matrixclientv3roomsroomidkick

@@ -57,6 +57,9 @@ func (h *head) send(r SendRequest) (id.EventID, error) {
 	if err != nil {
 		return "", err
 	}
+	if d.typ == spec.MRoomGuestAccess && h.room().Summary.GuestAccess != "can_join" {
+		return e.ID, h.ejectGuests()
+	}
 	return e.ID, nil
 }
 

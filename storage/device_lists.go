@@ -214,7 +214,7 @@ func (tx *ReadTx) memberMoves(room, since int64) (map[int64]move, error) {
 		return nil, err
 	}
 	positions := make([]int64, 0, len(changes)+len(before))
-	for _, c := range append(before, changes...) {
+	for _, c := range slices.Concat(before, changes) {
 		if c.event != 0 {
 			positions = append(positions, c.event)
 		}

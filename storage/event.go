@@ -154,7 +154,7 @@ func (tx *ReadTx) finish(r *eventRow) (*Event, error) {
 
 // Event finds an event by its id, whatever its status.
 func (tx *ReadTx) Event(event id.EventID) (*Event, error) {
-	if e, ok := tx.store.events.byID(event); ok {
+	if e, ok := tx.cachedByID(event); ok {
 		return e, nil
 	}
 	r, err := scanEvent(tx.queryRow(`select `+eventColumns+` from events where event_id = $1`, string(event)))
@@ -190,7 +190,7 @@ func (tx *ReadTx) EventsAt(positions []int64) ([]*Event, error) {
 	out := make([]*Event, len(positions))
 	var missing []int64
 	for i, p := range positions {
-		if e, ok := tx.store.events.at(p); ok {
+		if e, ok := tx.cachedAt(p); ok {
 			out[i] = e
 		} else {
 			missing = append(missing, p)
@@ -214,22 +214,12 @@ func (tx *ReadTx) EventsAt(positions []int64) ([]*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[int64]*Event, len(rows))
-	var nids []int64
-	for _, r := range rows {
-		nids = append(nids, r.sender, r.typ)
-		if r.stateKey != nil {
-			nids = append(nids, *r.stateKey)
-		}
-	}
-	if err := tx.warmWords(nids); err != nil {
+	events, err := tx.finishAll(rows)
+	if err != nil {
 		return nil, err
 	}
-	for _, r := range rows {
-		e, err := tx.finish(r)
-		if err != nil {
-			return nil, err
-		}
+	found := make(map[int64]*Event, len(events))
+	for _, e := range events {
 		found[e.Pos] = e
 	}
 	for i, p := range positions {
@@ -309,6 +299,7 @@ func (tx *Tx) RedactEvent(e *Event, by int64, redacted []byte) error {
 	if err != nil {
 		return err
 	}
-	tx.OnCommit(func() { tx.store.events.forget(e.Pos, e.ID) })
+	tx.writer.changed[e.Pos] = true
+	tx.OnCommit(func() { tx.store.events.forget(e.Pos) })
 	return nil
 }

@@ -44,6 +44,24 @@ func (c *eventCache) byID(event id.EventID) (*Event, bool) {
 	return c.use(c.ids[event])
 }
 
+// cachedAt is what the cache has at a position. An Update does not ask it for what its own group has redacted, which the cache learns only
+// with the commit.
+func (tx *ReadTx) cachedAt(pos int64) (*Event, bool) {
+	if tx.writer != nil && tx.writer.changed[pos] {
+		return nil, false
+	}
+	return tx.store.events.at(pos)
+}
+
+// cachedByID is cachedAt by the event's id.
+func (tx *ReadTx) cachedByID(event id.EventID) (*Event, bool) {
+	e, ok := tx.store.events.byID(event)
+	if ok && tx.writer != nil && tx.writer.changed[e.Pos] {
+		return nil, false
+	}
+	return e, ok
+}
+
 func (c *eventCache) use(el *lru.Element) (*Event, bool) {
 	if el == nil {
 		c.misses++
@@ -70,7 +88,7 @@ func (c *eventCache) add(e *Event, epoch int64) {
 }
 
 // forget drops an event that has changed and begins a new epoch.
-func (c *eventCache) forget(pos int64, event id.EventID) {
+func (c *eventCache) forget(pos int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++

@@ -49,16 +49,17 @@ type writer struct {
 	closed bool
 	ended  chan struct{}
 
-	group  []*job // in the open outer transaction, in order
-	kept   int    // how many of them succeeded so far
-	stored ends   // of the stream in the database
+	group   []*job         // in the open outer transaction, in order
+	kept    int            // how many of them succeeded so far
+	stored  ends           // of the stream in the database
+	changed map[int64]bool // positions of the events that the group has redacted: the cache still has them as they were
 
 	updates, failures, commits, largest atomic.Uint64
 	commitNanos, writeNanos             atomic.Int64
 }
 
 func newWriter(s *Store, c conn, at ends, reopen func(ctx context.Context) (conn, error)) *writer {
-	w := &writer{store: s, conn: c, ends: at, stored: at, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
+	w := &writer{store: s, conn: c, ends: at, stored: at, changed: map[int64]bool{}, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -286,6 +287,7 @@ func (w *writer) abort(err error) {
 func (w *writer) finish(err error) {
 	group := w.group
 	w.group, w.kept = nil, 0
+	clear(w.changed)
 	defer func() {
 		w.store.settling.finish()
 		for _, j := range group {

@@ -35,7 +35,7 @@ func (tx *ReadTx) EventsByID(ids []id.EventID) ([]*Event, error) {
 	found := make(map[id.EventID]*Event, len(ids))
 	var missing []id.EventID
 	for _, eventID := range ids {
-		if e, ok := tx.store.events.byID(eventID); ok {
+		if e, ok := tx.cachedByID(eventID); ok {
 			found[eventID] = e
 		} else {
 			missing = append(missing, eventID)

@@ -155,6 +155,13 @@ func (tx *ReadTx) LocalJoined(room int64) ([]Member, error) {
 	return out, nil
 }
 
+// JoinedGuests is the guests of this server who are joined to a room.
+func (tx *ReadTx) JoinedGuests(room int64) ([]id.UserID, error) {
+	return collect(tx, scanOne[id.UserID], `select u.user_id from memberships m join words w on w.nid = m.member
+		join users u on u.user_id = w.value and u.guest = 1
+		where m.room = $1 and m.membership = 'join' and m.local = 1 order by u.user_id`, room)
+}
+
 // SharesRoom reports whether two users are both joined to some room.
 func (tx *ReadTx) SharesRoom(a, b id.UserID) (bool, error) {
 	rooms, err := tx.MutualRooms(a, b)

@@ -85,8 +85,15 @@ type interaction struct {
 	stored  bool
 }
 
+// maxConfirmed is the size, in bytes, of a request that has to be confirmed. It is kept until it is, or for as long as that may take, and
+// anybody can begin one.
+const maxConfirmed = 64 << 10
+
 // confirm asks for the stages of one of the flows. It returns a *Challenge as error as long as some are missing.
 func (s *Service) confirm(ctx context.Context, op Operation, flows []Flow) (Confirmation, error) {
+	if len(op.Body) > maxConfirmed {
+		return Confirmation{}, merr.Newf(merr.TooLarge, "The body is larger than the %d bytes allowed here", maxConfirmed)
+	}
 	auth, body, err := splitAuth(op.Body)
 	if err != nil {
 		return Confirmation{}, err

@@ -161,7 +161,7 @@ func (s *Service) startSession(tx *storage.Tx, user id.UserID, o loginOptions) (
 		return Login{}, err
 	}
 	if !fresh {
-		tx.OnCommit(func() { s.sessions.drop(user) })
+		tx.OnCommit(func() { s.loggedOut(user) })
 		if err := tx.DeleteDeviceTokens(user, device.ID); err != nil {
 			return Login{}, err
 		}

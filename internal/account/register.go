@@ -87,6 +87,9 @@ func (s *Service) finishRegistration(ctx context.Context, user id.UserID, asked 
 			if err = tx.PromoteGuest(user, hash); errors.Is(err, storage.ErrNotFound) {
 				err = merr.New(merr.Forbidden, "This is no guest any more")
 			}
+			if err == nil && u.Admin {
+				err = tx.SetAdmin(user, true)
+			}
 		} else {
 			err = s.insertUser(tx, u, user.Localpart())
 		}

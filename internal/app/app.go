@@ -46,6 +46,7 @@ type App struct {
 	metrics  *prometheus.Registry
 	store    *storage.Store
 	key      keyfile.Key
+	doorbell *hub.Hub
 	accounts *account.Service
 	edus     *edu.Service
 	media    *mediaapi.Service
@@ -97,19 +98,19 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.key, err = openKey(cfg, a.store.CommittedPos() == 0); err != nil {
 		return err
 	}
-	doorbell := hub.NewAt(a.store.CommittedPos(), opts.Clock.Now().UnixMilli(), hub.DefaultLimit)
+	a.doorbell = hub.NewAt(a.store.CommittedPos(), opts.Clock.Now().UnixMilli(), hub.DefaultLimit)
 	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
 	rooms := roomserver.New(roomserver.Config{
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
-	}, a.store, doorbell, notifier, opts.Clock, a.log)
+	}, a.store, a.doorbell, notifier, opts.Clock, a.log)
 	a.accounts, err = account.New(account.Deps{
-		Notifier: notifier, Store: a.store, Hub: doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: rooms, Profiles: rooms,
+		Notifier: notifier, Store: a.store, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: rooms, Profiles: rooms,
 	})
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
 	}
-	a.edus = edu.New(a.store, doorbell, notifier, opts.Clock, edu.Options{Quiet: !cfg.Presence.Enabled})
+	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{Quiet: !cfg.Presence.Enabled})
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}
@@ -117,13 +118,13 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err != nil {
 		return err
 	}
-	if a.media, err = a.openMedia(cfg, doorbell, opts.Clock); err != nil {
+	if a.media, err = a.openMedia(cfg, opts.Clock); err != nil {
 		return err
 	}
 	api := clientapi.New(clientapi.Deps{
 		Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms, Clock: opts.Clock, EDUs: a.edus,
-		Syncer: syncer.New(a.store, doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:   e2ee.New(id.ServerName(cfg.Server.Name), a.store, doorbell, opts.Clock),
+		Syncer: syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
+		E2EE:   e2ee.New(id.ServerName(cfg.Server.Name), a.store, a.doorbell, opts.Clock),
 	})
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
@@ -132,7 +133,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 }
 
 // openMedia builds the media repository.
-func (a *App) openMedia(cfg *config.Config, doorbell *hub.Hub, c clock.Clock) (*mediaapi.Service, error) {
+func (a *App) openMedia(cfg *config.Config, c clock.Clock) (*mediaapi.Service, error) {
 	blobs, err := blob.OpenDir(cfg.File(cfg.Media.Dir))
 	if err != nil {
 		return nil, fmt.Errorf("open media directory: %w", err)
@@ -142,7 +143,7 @@ func (a *App) openMedia(cfg *config.Config, doorbell *hub.Hub, c clock.Clock) (*
 	}
 	guard := safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks)
 	return mediaapi.New(mediaapi.Parts{
-		Server: id.ServerName(cfg.Server.Name), Store: a.store, Blobs: blobs, Hub: doorbell, Clock: c, Config: cfg.Media,
+		Server: id.ServerName(cfg.Server.Name), Store: a.store, Blobs: blobs, Hub: a.doorbell, Clock: c, Config: cfg.Media,
 		Thumbnails: thumbnail.New(limits, cfg.Media.ThumbnailWorkers), Web: safehttp.New(guard, "Mozilla/5.0 (compatible; Hearth link preview; bot)"),
 		Log: a.log, Metrics: a.metrics,
 	})

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hearthd/hearth/internal/admin"
@@ -41,6 +42,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	failed := make(chan error, len(listeners))
+	var requests gate
 	var servers []*http.Server
 	var opened []net.Listener
 	addresses := map[string]net.Addr{}
@@ -58,7 +60,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 		}
 		opened = append(opened, ln)
 		addresses[l.key] = ln.Addr()
-		server := web.NewServer(l.address, l.handler)
+		server := web.NewServer(l.address, requests.wrap(l.handler))
 		server.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)
 		server.BaseContext = func(net.Listener) context.Context { return work }
 		servers = append(servers, server)
@@ -77,6 +79,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 	case err = <-failed:
 		running--
 	}
+	a.doorbell.Drain() // whoever only waits for something to happen is answered now
 	drain, cancel := context.WithTimeout(work, a.live.Get().Server.DrainTimeout)
 	defer cancel()
 	for _, server := range servers {
@@ -90,8 +93,27 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 			err = errors.Join(err, e)
 		}
 	}
+	requests.close()
 	return err
 }
+
+// gate lets requests in until it is closed. An http.Server that is closed does not wait for its handlers, but the database must not be
+// closed under them.
+type gate struct{ inside sync.RWMutex }
+
+func (g *gate) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.inside.TryRLock() {
+			http.Error(w, "The server is stopping", http.StatusServiceUnavailable)
+			return
+		}
+		defer g.inside.RUnlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// close keeps requests out from now on, and returns when the last one has left.
+func (g *gate) close() { g.inside.Lock() }
 
 // certificate is the TLS certificate of the federation listener; a reload reads it again, which is how renewed ones get into service.
 type certificate struct {

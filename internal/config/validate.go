@@ -93,7 +93,7 @@ func (c *Config) validateAccounts(p *problems) {
 
 	p.between("passwords.min_length", int64(c.Passwords.MinLength), 1, 512)
 	p.check(c.Passwords.HashMemory >= 64*KiB && c.Passwords.HashMemory <= 4*GiB, "passwords.hash_memory", "%s is not between 64 KiB and 4 GiB", c.Passwords.HashMemory)
-	p.between("passwords.hash_iterations", int64(c.Passwords.HashIterations), 1, 1000)
+	p.between("passwords.hash_iterations", int64(c.Passwords.HashIterations), 1, 100)
 	p.between("passwords.hash_workers", int64(c.Passwords.HashWorkers), 1, 256)
 
 	p.check(c.Sessions.AccessTokenLifetime >= time.Second, "sessions.access_token_lifetime", "must be at least 1s")

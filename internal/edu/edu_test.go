@@ -354,7 +354,7 @@ func TestPresence(t *testing.T) {
 	}
 	check(t, "content", `{"presence":"unavailable","last_active_ago":0,"status_msg":"away","currently_active":false}`,
 		string(news[0].Content(r.clock.Now().UnixMilli())))
-	for range 7 {
+	for range 6 {
 		r.clock.BlockUntil(1)
 		r.clock.Advance(sweep)
 	}

@@ -158,5 +158,8 @@ func (s *Server) Reload(edit func(*config.Config)) {
 	s.app.Reload(s.cfg)
 }
 
+// SetupToken is the one-time registration token of the first administrator.
+func (s *Server) SetupToken() string { return s.app.SetupToken() }
+
 // Routes is the table of everything the server answers.
 func (s *Server) Routes() []web.Route { return s.app.Routes() }

@@ -43,6 +43,24 @@ func (s *Server) User(name string) *User {
 	}))
 }
 
+// Admin makes an administrator, as `hearth user create --admin` does, and logs them in.
+func (s *Server) Admin(name string) *User {
+	s.t.Helper()
+	created, err := s.app.Accounts().CreateUser(s.t.Context(), name, Password, true)
+	if err != nil {
+		s.t.Fatalf("create %s: %v", name, err)
+	}
+	nobody := s.Nobody()
+	return nobody.as(nobody.Must("POST", "login", LoginRequest(id.UserID(created))))
+}
+
+// Guest makes an account for a guest. The configuration must allow them.
+func (s *Server) Guest() *User {
+	s.t.Helper()
+	nobody := s.Nobody()
+	return nobody.as(nobody.Must("POST", "register?kind=guest", Fields{}))
+}
+
 // Nobody is somebody without a token.
 func (s *Server) Nobody() *User { return &User{server: s, t: s.t} }
 

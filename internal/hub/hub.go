@@ -21,6 +21,9 @@ type Hub struct {
 
 	counting sync.Mutex
 	counter  int64
+
+	drain    sync.Once
+	draining chan struct{}
 }
 
 // New returns a hub that knows of no change up to floor, the position of the stream at the start of the process, and whose ephemeral
@@ -35,6 +38,7 @@ func NewAt(floor, ephemeral int64, limit int) *Hub {
 		durable:   newMemory(floor, limit),
 		ephemeral: newMemory(ephemeral, limit),
 		counter:   ephemeral,
+		draining:  make(chan struct{}),
 	}
 }
 
@@ -115,6 +119,13 @@ func (h *Hub) wake(keys []Key) {
 		}
 	}
 }
+
+// Drain is the last ring: the process is about to end, and whoever waits shall answer now with what there is. It may be called more than
+// once.
+func (h *Hub) Drain() { h.drain.Do(func() { close(h.draining) }) }
+
+// Draining is closed by Drain. Whoever waits for a ring on behalf of a client waits for this too.
+func (h *Hub) Draining() <-chan struct{} { return h.draining }
 
 // ChangedSince reports whether key was rung after pos. Where the hub cannot know, because pos is older than its memory, it says true.
 func (h *Hub) ChangedSince(key Key, pos int64) bool { return h.durable.since(key, pos) }

@@ -66,6 +66,26 @@ func TestRingWakesWhoWatches(t *testing.T) {
 	}
 }
 
+func TestDrainTellsAllWhoWait(t *testing.T) {
+	h := New(0)
+	draining := func() bool {
+		select {
+		case <-h.Draining():
+			return true
+		default:
+			return false
+		}
+	}
+	if draining() {
+		t.Error("it drains from the start")
+	}
+	h.Drain()
+	h.Drain()
+	if !draining() || !draining() {
+		t.Error("not everybody was told")
+	}
+}
+
 func TestKeysAreDistinct(t *testing.T) {
 	keys := []Key{User("x"), Room("x"), Device("x", ""), Device("x", "y"), Name('X', "x"), Media(id.MXC{Server: "x", MediaID: "y"})}
 	seen := map[Key]bool{}

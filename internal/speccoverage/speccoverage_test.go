@@ -47,12 +47,12 @@ func TestTheDigestIsWhole(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, o := range operations {
-		if o.ID == "" || o.Path[0] != '/' || seen[o.ID] {
+		if o.ID == "" || o.Path[0] != '/' || seen[o.API+" "+o.ID] {
 			t.Errorf("operation %v is incomplete or there twice", o)
 		}
-		seen[o.ID] = true
+		seen[o.API+" "+o.ID] = true
 	}
-	for _, want := range []string{"sync", "sendMessage", "getContentAuthed", "sendTransaction"} {
+	for _, want := range []string{"client-server sync", "client-server getContentAuthed", "server-server sendTransaction"} {
 		if !seen[want] {
 			t.Errorf("there is no %s", want)
 		}

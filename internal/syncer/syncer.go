@@ -65,6 +65,9 @@ type Request struct {
 	UseStateAfter bool
 	Timeout       time.Duration // how long to wait for something to happen
 	Presence      string        // what the user is to be shown as; empty or edu.Offline changes nothing
+	// Admitted says, before every look of a request that waits, whether the session may still be answered; nil: it may. It can have ended
+	// meanwhile, or the user have been locked, which rings for the user.
+	Admitted func() error
 }
 
 // maxTimeout is the longest that a client may wait.
@@ -108,6 +111,9 @@ func (s *Syncer) Sync(ctx context.Context, r Request) ([]byte, error) {
 	timer := s.clock.NewTimer(r.Timeout)
 	defer timer.Stop()
 	for {
+		if r.Admitted != nil && r.Admitted() != nil {
+			return s.bytes(ctx, q, a) // what became of the session the client learns from its next request
+		}
 		// What there was to see up to here was nothing.
 		q.since = a.next
 		if a, err = s.look(ctx, q); err != nil {
@@ -119,6 +125,8 @@ func (s *Syncer) Sync(ctx context.Context, r Request) ([]byte, error) {
 		select {
 		case <-watch.C():
 		case <-timer.C():
+			return s.bytes(ctx, q, a)
+		case <-s.hub.Draining():
 			return s.bytes(ctx, q, a)
 		case <-ctx.Done():
 			return nil, ctx.Err()

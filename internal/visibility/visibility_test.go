@@ -3,6 +3,7 @@ package visibility
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -203,5 +204,58 @@ func TestParseIgnored(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// What LastVisible and FirstVisible pass over is compared with a look at every position, for all rooms that a few changes can make.
+func TestPassingOverHiddenHistory(t *testing.T) {
+	visibilities := []string{"world_readable", "shared", "invited", "joined"}
+	memberships := []string{"join", "leave", "invite"}
+	const last = 8
+	for n := range 4 * 4 * 3 * 3 * 3 {
+		pick := func(list []string) string {
+			s := list[n%len(list)]
+			n /= len(list)
+			return s
+		}
+		visibility := []version{{2, pick(visibilities)}, {6, pick(visibilities)}}
+		membership := []version{{3, pick(memberships)}, {5, pick(memberships)}, {7, pick(memberships)}}
+		h := newHistory(bob, visibility, membership)
+		visible := func(pos int64) bool {
+			ev := &storage.Event{Pos: pos, Type: "m.room.message"}
+			key := ""
+			if pos == 2 || pos == 6 {
+				ev.Type, ev.StateKey = "m.room.history_visibility", &key
+			} else if pos == 3 || pos == 5 || pos == 7 {
+				key = string(bob)
+				ev.Type, ev.StateKey = "m.room.member", &key
+			}
+			return h.Visible(ev)
+		}
+		for from := int64(1); from <= last; from++ {
+			to := h.FirstVisible(from)
+			for pos := from; pos < to && pos <= last; pos++ {
+				if visible(pos) {
+					t.Fatalf("%v %v: FirstVisible(%d) = %d passes over %d", visibility, membership, from, to, pos)
+				}
+			}
+			to = h.LastVisible(from)
+			for pos := from; pos > to && pos >= 1; pos-- {
+				if visible(pos) {
+					t.Fatalf("%v %v: LastVisible(%d) = %d passes over %d", visibility, membership, from, to, pos)
+				}
+			}
+		}
+	}
+	hidden := newHistory(bob, []version{{1, "joined"}}, []version{{4, "join"}})
+	if got := hidden.LastVisible(3); got != 1 {
+		t.Errorf("LastVisible is %d, not the change that hid everything", got)
+	}
+	if got := hidden.FirstVisible(2); got != 4 {
+		t.Errorf("FirstVisible is %d, not the join", got)
+	}
+	stranger := newHistory(bob, []version{{none, "joined"}}, nil)
+	if stranger.LastVisible(9) != none || stranger.FirstVisible(9) != math.MaxInt64 {
+		t.Error("a stranger finds something")
 	}
 }

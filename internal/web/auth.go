@@ -96,6 +96,9 @@ func (s *Server) authenticate(r *Request) error {
 	return admit(caller, auth, r.Method)
 }
 
+// Reauthenticate looks again whether the caller may use the route, for handlers that wait: meanwhile the session can have ended.
+func (r *Request) Reauthenticate() error { return r.server.authenticate(r) }
+
 func admit(c Caller, auth Auth, method string) error {
 	switch {
 	case c.Locked && auth&WhileLocked == 0:

@@ -20,6 +20,9 @@ const (
 	trustedLength = 64 << 10
 	// bodyPatience is how long a client may leave a pause while it sends a body.
 	bodyPatience = 30 * time.Second
+	// bodyRate is the number of bytes per second that a body brings at least, once answerPatience has passed: whoever sends a byte now and
+	// then would hold a connection and its memory for days.
+	bodyRate = 1 << 10
 	// answerPatience is how long a client has for a piece of an answer. It is longer, since net/http may first wait for the rest of a
 	// body that nobody reads, and should still be able to answer then.
 	answerPatience = 2 * bodyPatience
@@ -143,8 +146,8 @@ func tooDeep(data []byte) bool {
 // ContentLength returns the length of the body in bytes, -1 if the client did not say.
 func (r *Request) ContentLength() int64 { return r.http.ContentLength }
 
-// Body returns the body for handlers that want its bytes. Reading beyond the limit fails with M_TOO_LARGE; a client that stops sending
-// loses its connection after a while.
+// Body returns the body for handlers that want its bytes. Reading beyond the limit fails with M_TOO_LARGE; a client that stops sending,
+// or hardly sends at all, loses its connection after a while.
 func (r *Request) Body() io.Reader {
 	if r.http.ContentLength > r.limit {
 		return failed{tooLarge(r.limit)}
@@ -154,6 +157,7 @@ func (r *Request) Body() io.Reader {
 		left:    r.limit,
 		limit:   r.limit,
 		control: http.NewResponseController(r.recorder.ResponseWriter),
+		begun:   time.Now(), // of the network, as after
 	}
 }
 
@@ -171,7 +175,18 @@ type bodyReader struct {
 	left    int64
 	limit   int64
 	control *http.ResponseController
+	begun   time.Time
 	err     error
+}
+
+// deadline is when the next piece must be there.
+func (b *bodyReader) deadline() time.Time {
+	pause := after(bodyPatience)
+	whole := b.begun.Add(answerPatience + time.Duration((b.limit-b.left)/bodyRate)*time.Second)
+	if whole.Before(pause) {
+		return whole
+	}
+	return pause
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
@@ -185,7 +200,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		p = p[:b.left+1] // one more than allowed, to notice
 	}
 	// Not every ResponseWriter has deadlines, a test's for instance; the limit holds without.
-	_ = b.control.SetReadDeadline(after(bodyPatience))
+	_ = b.control.SetReadDeadline(b.deadline())
 	n, err := b.r.Read(p)
 	if int64(n) > b.left {
 		n, err = int(b.left), tooLarge(b.limit)

@@ -77,14 +77,24 @@ func (w *recorder) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write sends bytes.
+// Write sends bytes, in pieces if they are many: a sync of some megabytes takes as long as it moves.
 func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	n, err := w.ResponseWriter.Write(p)
-	w.size += int64(n)
-	return n, err
+	total := 0
+	for {
+		piece := p[total:min(total+streamPiece, len(p))]
+		if total > 0 {
+			w.patience()
+		}
+		n, err := w.ResponseWriter.Write(piece)
+		total += n
+		w.size += int64(n)
+		if err != nil || total == len(p) {
+			return total, err
+		}
+	}
 }
 
 // streamPiece is the number of bytes that must get through within answerPatience.

@@ -5,7 +5,7 @@ import "github.com/davidbyttow/govips/v2/vips"
 // animate makes an animated WebP of a GIF or an animated WebP. libvips holds the frames as one tall picture that it streams through,
 // and carries the delays and the loop count along.
 func animate(data []byte, b box) (Result, error) {
-	if err := rehearse(data, b); false && err != nil {
+	if err := rehearse(data, b); err != nil {
 		return Result{}, err
 	}
 	img, err := load(data, b, -1)

@@ -165,20 +165,24 @@ func TestADamagedWebPLeaksNothing(t *testing.T) {
 	startVips()
 	glass := quarters(400, 300)
 	glass.Pix[3] = 0
-	moving := gifOf(t, 0, []int{10}, quarters(400, 300), quarters(400, 300))
+	moving := gifOf(t, 0, []int{10}, quarters(400, 300), held(quarters(400, 300), 3))
 	for name, whole := range map[string][]byte{
 		"still":  webpOf(t, glass, 1),
 		"moving": remade(t, moving, Spec{Width: 300, Height: 300, Animated: true}),
 	} {
-		// The header of the last picture announces more data than there is, which only its decoder notices.
-		data := patched(whole, bytes.LastIndex(whole, []byte("VP8 "))+8, 0xf0, 0xff, 0xff)
+		// The header of the last picture announces a few bytes more than there are, which only its decoder notices.
+		at := bytes.LastIndex(whole, []byte("VP8 ")) + 8
+		tag := (binary.LittleEndian.Uint32(whole[at-4:])-5)<<5 | 0x10
+		data := patched(whole, at, byte(tag), byte(tag>>8), byte(tag>>16))
 		before := bimg.VipsMemory().Allocations
-		for range 10 {
+		const rounds = 40
+		for range rounds {
 			if _, err := makeFrom(t, data, Spec{Width: 100, Height: 100, Animated: true}); !errors.Is(err, ErrBroken) {
 				t.Fatalf("%s: got %v", name, err)
 			}
 		}
-		if after := bimg.VipsMemory().Allocations; after > before {
+		// Its threads free the last buffers a moment later; a leak is at least one for each round.
+		if after := bimg.VipsMemory().Allocations; after >= before+rounds/2 {
 			t.Errorf("%s: libvips holds %d buffers more", name, after-before)
 		}
 	}

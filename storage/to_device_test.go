@@ -1,0 +1,155 @@
+package storage_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+	"github.com/hearthd/hearth/storage/storagetest"
+)
+
+var cmpEmpty = cmpopts.EquateEmpty()
+
+// post sends messages with these contents to a device of bob, and says which devices there are.
+func post(t *testing.T, s *storage.Store, device id.DeviceID, contents ...int) []id.DeviceID {
+	t.Helper()
+	var out []id.DeviceID
+	for _, c := range contents {
+		update(t, s, func(tx *storage.Tx) error {
+			pos, err := tx.NextPos()
+			if err != nil {
+				return err
+			}
+			out, err = tx.SendToDevice(bob, device, storage.DeviceMessage{Pos: pos, Sender: alice, Type: "m.test",
+				Content: json.RawMessage(fmt.Sprint(`{"n":`, c, `}`))})
+			return err
+		})
+	}
+	return out
+}
+
+// fetch is a sync of bob's device: it acknowledges, gets up to three messages, and returns them with the token to go on from.
+func fetch(t *testing.T, s *storage.Store, device id.DeviceID, since int64) (got []string, next int64) {
+	t.Helper()
+	if !s.InboxEmpty(bob, device) && found(t, s, func(tx *storage.ReadTx) (bool, error) { return tx.HasAcknowledged(bob, device, since) }) {
+		update(t, s, func(tx *storage.Tx) error { return tx.AckToDevice(bob, device, since) })
+	}
+	next = position(t, s)
+	more := false
+	list := found(t, s, func(tx *storage.ReadTx) (out []storage.DeviceMessage, err error) {
+		out, more, err = tx.ToDevice(bob, device, since, 3)
+		return out, err
+	})
+	for _, m := range list {
+		got = append(got, string(m.Content))
+	}
+	if more {
+		update(t, s, func(tx *storage.Tx) error {
+			_, err := tx.CutToDevice(bob, device, next, list[len(list)-1].Pos)
+			return err
+		})
+	}
+	return got, next
+}
+
+func contents(numbers ...int) []string {
+	var out []string
+	for _, n := range numbers {
+		out = append(out, fmt.Sprint(`{"n":`, n, `}`))
+	}
+	return out
+}
+
+func TestToDeviceQueue(t *testing.T) {
+	storagetest.EachConfig(t, func(t *testing.T, cfg storage.Config) {
+		s := storagetest.Reopen(t, cfg)
+		addUsers(t, s)
+		want := func(what string, since int64, numbers ...int) (next int64) {
+			t.Helper()
+			got, next := fetch(t, s, "D", since)
+			if diff := cmp.Diff(contents(numbers...), got, cmpEmpty); diff != "" {
+				t.Errorf("%s: %s", what, diff)
+			}
+			return next
+		}
+		start := want("nothing was sent", position(t, s))
+		if got := post(t, s, "D", 1, 2); !cmp.Equal(got, []id.DeviceID{"D"}) {
+			t.Errorf("delivered to %v", got)
+		}
+		first := want("two messages", start, 1, 2)
+		want("the answer was lost", start, 1, 2)
+		second := want("they are acknowledged", first)
+		want("and gone for good", start)
+
+		post(t, s, "D", 3, 4, 5, 6, 7, 8, 9, 10)
+		third := want("the first part", second, 3, 4, 5)
+		want("the first part once more", second, 3, 4, 5)
+		fourth := want("the second part", third, 6, 7, 8)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = storagetest.Reopen(t, cfg)
+		want("the second part after a restart", third, 6, 7, 8)
+		post(t, s, "D", 11)
+		fifth := want("the last part with a new one", fourth, 9, 10, 11)
+		sixth := want("all is acknowledged", fifth)
+		want("nothing more", sixth)
+		if !s.InboxEmpty(bob, "D") {
+			t.Error("nobody has seen that the queue is empty")
+		}
+		post(t, s, "D", 12)
+		if s.InboxEmpty(bob, "D") {
+			t.Error("a full queue passes for empty")
+		}
+		want("a new one", sixth, 12)
+	})
+}
+
+func TestToDeviceReachesTheDevicesThatThereAre(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		addUsers(t, s)
+		update(t, s, func(tx *storage.Tx) error {
+			_, err := tx.InsertDevice(storage.Device{UserID: bob, ID: "E"})
+			return err
+		})
+		if got := post(t, s, "X", 1); len(got) > 0 {
+			t.Errorf("a device that is not there: %v", got)
+		}
+		if diff := cmp.Diff([]id.DeviceID{"D", "E"}, post(t, s, storage.AllDevices, 2), cmpopts.SortSlices(func(a, b id.DeviceID) bool { return a < b })); diff != "" {
+			t.Error(diff)
+		}
+		update(t, s, func(tx *storage.Tx) error {
+			pos, err := tx.NextPos()
+			if err != nil {
+				return err
+			}
+			for _, d := range []id.DeviceID{"E", storage.AllDevices} {
+				m := storage.DeviceMessage{Pos: pos, Sender: alice, Type: "m.test", Content: json.RawMessage(fmt.Sprintf(`{"for":%q}`, d))}
+				if _, err := tx.SendToDevice(bob, d, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for device, want := range map[id.DeviceID][]string{"D": {`{"n":2}`, `{"for":"*"}`}, "E": {`{"n":2}`, `{"for":"E"}`}, "X": nil} {
+			if got, _ := fetch(t, s, device, 0); !cmp.Equal(want, got, cmpEmpty) {
+				t.Errorf("%s got %v", device, got)
+			}
+		}
+		update(t, s, func(tx *storage.Tx) error {
+			_, err := tx.DeleteDevices(bob, []id.DeviceID{"E"})
+			return err
+		})
+		if n := found(t, s, func(tx *storage.ReadTx) (int, error) {
+			n, err := storage.Collect[int](tx, `select count(*) from to_device where device_id = 'E'`)
+			return n[0], err
+		}); n != 0 {
+			t.Errorf("%d messages to a device that is gone", n)
+		}
+	})
+}

@@ -31,13 +31,12 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-# It listens on a Unix socket in its own directory only, so it needs no port and no password. What it holds is worth nothing.
+# It listens on a Unix socket in its own directory, which nobody else can enter, so it needs no port and no password.
 as "$bin/initdb" -D "$dir/data" -U hearth -A trust -E UTF8 --locale=C.UTF-8 >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; exit 1; }
 as "$bin/pg_ctl" -D "$dir/data" -l "$dir/server.log" -w -o "-c listen_addresses='' -k $dir -c fsync=off -c max_connections=300" start >/dev/null || {
 	cat "$dir/server.log" >&2
 	exit 1
 }
-chmod 755 "$dir"
 
 HEARTH_TEST_POSTGRES_URL="postgres://hearth@/postgres?host=$dir"
 export HEARTH_TEST_POSTGRES_URL

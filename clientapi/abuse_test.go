@@ -61,6 +61,18 @@ func TestWhatWaitsForConfirmationIsSmall(t *testing.T) {
 	r.nobody().refused("POST", clientV3+"register", long, 413, "M_TOO_LARGE")
 }
 
+func TestTheTokenForTheFirstAdministratorEndsWithThat(t *testing.T) {
+	r := newRig(t, func(c *config.Config) { c.Registration.Mode = config.RegistrationToken })
+	token, err := r.accounts.BootstrapToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := clientV1 + "register/m.login.registration_token/validity?token=" + token
+	r.nobody().wantJSON(valid, `{"valid":true}`)
+	r.admin("made-on-the-command-line")
+	r.nobody().wantJSON(valid, `{"valid":false}`)
+}
+
 func TestAGuestCanBecomeTheAdministrator(t *testing.T) {
 	r := newRig(t, func(c *config.Config) {
 		c.Registration.Mode, c.Registration.Guests = config.RegistrationToken, true

@@ -140,7 +140,7 @@ func (a *API) messages(ctx context.Context, r *web.Request) (any, error) {
 		}
 		o := newObject(sizeOf(page.Events) + sizeOf(state))
 		o.text("start", token.Room(walk.From).String())
-		if page.More {
+		if page.More || !isLast(walk, page.Events) {
 			o.text("end", token.Room(page.End).String())
 		}
 		o.events("chunk", batch, page.Events)
@@ -151,6 +151,13 @@ func (a *API) messages(ctx context.Context, r *web.Request) (any, error) {
 		return nil
 	})
 	return out, err
+}
+
+// isLast reports whether a page shows by itself that nothing follows it: it is empty, comes to the point that the client named, or to the
+// event that made the room. After any other page clients are given a token, though it may be found that nothing is behind it: what happens
+// next, or what other servers know of the past, belongs there, and every other server does the same.
+func isLast(w history.Walk, page []*storage.Event) bool {
+	return len(page) == 0 || w.To != history.Beginning && w.To != history.Now || w.Back && page[len(page)-1].IsState("m.room.create", "")
 }
 
 func noEvent(err error) error {

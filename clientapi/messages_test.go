@@ -72,6 +72,8 @@ func TestMessages(t *testing.T) {
 		}
 		got = get("dir", "f", "from", a, "limit", "2")
 		wantNames(t, "chunk", got.Get("chunk"), "picture", "reply")
+		got = get("dir", "f", "from", got.Get("end").Str)
+		wantNames(t, "behind the last event", got.Get("chunk"))
 		if got.Get("end").Exists() {
 			t.Error("there is an end at the end")
 		}

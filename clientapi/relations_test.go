@@ -112,7 +112,13 @@ func TestThreads(t *testing.T) {
 	if second.Get("next_batch").Exists() {
 		t.Error("there is a page after the last")
 	}
+	bob.must("POST", room.path("/leave"), "")
 	room.reply("late", "m.thread", three)
+	former := threads(bobs, "")
+	wantNames(t, "a former member", former.Get("chunk"), "three", "one", "two")
+	if got := former.Get("chunk.0.unsigned.m\\.relations.m\\.thread.latest_event"); name(got) != "in three" {
+		t.Errorf("a former member sees as the newest reply %s", got.Raw)
+	}
 	wantNames(t, "a reply brings a thread to the front", threads(room, "").Get("chunk"), "three", "one", "two")
 
 	alice.must("PUT", clientV3+"user/@alice:hs/account_data/m.ignored_user_list", `{"ignored_users":{"@carol:hs":{}}}`)

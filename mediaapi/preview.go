@@ -213,6 +213,9 @@ func (s *Service) keepPicture(ctx context.Context, body io.Reader, answer map[st
 		ContentType: info.Format.ContentType(), CreatedTS: now, AvailableTS: now,
 	}
 	if err := s.file(ctx, staged, func(tx *storage.Tx) error {
+		if err := s.checkQuota(&tx.ReadTx, "", m.Size); err != nil {
+			return err
+		}
 		_, err := tx.InsertMedia(m)
 		return err
 	}); err != nil {

@@ -235,3 +235,23 @@ func TestPicturesOfPreviewsGoInTheEnd(t *testing.T) {
 	}
 	expect(t, "gone", r.authed(mxc), 404, merr.NotFound)
 }
+
+func TestPicturesOfPreviewsCountAmongAllMedia(t *testing.T) {
+	site := newSite(t)
+	size := config.ByteSize(len(picture(t, 279, 129)))
+	for _, tt := range []struct {
+		name  string
+		quota config.ByteSize
+		kept  bool
+	}{{"there is room", size, true}, {"there is none", size - 1, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, func(m *config.Media) { m.UserQuota, m.TotalQuota = 1, tt.quota })
+			rec := r.previewOf(site.URL + "/page")
+			expect(t, "preview", rec, 200, "")
+			if kept := strings.Contains(rec.Body.String(), "mxc://"); kept != tt.kept {
+				t.Errorf("got %s", rec.Body)
+			}
+			expect(t, "a picture with the bytes of the page's", r.do("POST", "/_matrix/media/v3/upload", "alice", strings.NewReader("12")), 403, merr.Forbidden)
+		})
+	}
+}

@@ -159,20 +159,21 @@ func (s *Service) receive(ctx context.Context, r *web.Request) (*blob.Staged, st
 	return staged, m, nil
 }
 
-// checkQuota refuses an upload that would take its owner, or all users together, over what they may have.
+// checkQuota refuses media that would take its owner, if it has one, or all users together, over what they may have.
 //
 // Spec: client-server-api#content-repo-security-considerations (403 M_FORBIDDEN)
 func (s *Service) checkQuota(tx *storage.ReadTx, owner id.UserID, size int64) error {
 	cfg := s.config.Load()
 	for _, q := range []struct {
-		owner id.UserID
-		limit int64
-		text  string
+		owner    id.UserID
+		userOnly bool
+		limit    int64
+		text     string
 	}{
-		{owner, int64(cfg.UserQuota), "You have reached your quota for uploads"},
-		{"", int64(cfg.TotalQuota), "This server has no room for more uploads"},
+		{owner, true, int64(cfg.UserQuota), "You have reached your quota for uploads"},
+		{"", false, int64(cfg.TotalQuota), "This server has no room for more uploads"},
 	} {
-		if q.limit <= 0 {
+		if q.limit <= 0 || q.userOnly && owner == "" {
 			continue
 		}
 		used, err := tx.MediaUsage(q.owner)

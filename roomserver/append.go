@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
@@ -44,7 +45,7 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 	}
 	snap := s.cache.get(room.State)
 	if snap == nil {
-		snap = &snapshot{events: map[storage.StateKey]*authEvent{}}
+		snap = newSnapshot()
 	}
 	return &head{
 		s: s, tx: tx,
@@ -68,7 +69,7 @@ func (h *head) add(d draft) (*storage.Event, error) {
 		p.depth = max(p.depth, x.Depth+1)
 	}
 	if d.redacts != "" && redactsInContent(p.version) {
-		d.content = withField(d.content, "redacts", string(d.redacts))
+		d.content, d.canonical = withField(d.content, "redacts", string(d.redacts)), false
 	}
 	var err error
 	if p.auth, err = h.auth.authEvents(d); err != nil {
@@ -125,12 +126,16 @@ func (h *head) apply(e *storage.Event, a *authEvent, d draft) (err error) {
 	if err := h.tx.AddEvent(e); err != nil {
 		return err
 	}
-	if err := h.index(e, content, d); err != nil {
+	rel, err := h.relation(e, content)
+	if err != nil {
+		return err
+	}
+	if err := h.index(e, rel, d); err != nil {
 		return err
 	}
 	room.Extremities = []storage.Extremity{{ID: e.ID, Pos: e.Pos, Depth: e.Depth}}
 	room.LastPos, h.last = e.Pos, e.Pos
-	return h.notify(e, content)
+	return h.notify(e, rel)
 }
 
 // applyState makes a state event part of the current state.
@@ -216,9 +221,10 @@ func (h *head) applyMembership(e *storage.Event, user id.UserID, old *authEvent,
 	return h.tx.SetMembership(m, local)
 }
 
+// text is a string of an event as it can be stored: PostgreSQL takes no NUL.
 func text(r gjson.Result) string {
 	if r.Type == gjson.String {
-		return r.Str
+		return strings.ReplaceAll(r.Str, "\x00", "\ufffd")
 	}
 	return ""
 }
@@ -296,8 +302,29 @@ func summarise(s *storage.RoomSummary, key storage.StateKey, content gjson.Resul
 	}
 }
 
+// relation is how the event relates to another; it has no parent if it does not, or if that is an event of another room.
+//
+// Spec: client-server-api#forming-relationships-between-events
+func (h *head) relation(e *storage.Event, content gjson.Result) (storage.Relation, error) {
+	rel := content.Get("m\\.relates_to")
+	parent, typ := text(rel.Get("event_id")), text(rel.Get("rel_type"))
+	if parent == "" || typ == "" || len(parent) > maxField || len(typ) > maxField || e.StateKey != nil {
+		return storage.Relation{}, nil
+	}
+	to, err := h.tx.Event(id.EventID(parent))
+	if err == nil && to.Room != e.Room {
+		return storage.Relation{}, nil
+	}
+	if err != nil && !isNotFound(err) {
+		return storage.Relation{}, err
+	}
+	return storage.Relation{
+		Parent: id.EventID(parent), RelType: typ, Child: e.Pos, Room: e.Room, Type: e.Type, Sender: e.Sender, Key: text(rel.Get("key")),
+	}, nil
+}
+
 // index notes what the event says about other events: relations and redactions.
-func (h *head) index(e *storage.Event, content gjson.Result, d draft) error {
+func (h *head) index(e *storage.Event, rel storage.Relation, d draft) error {
 	if d.redacts != "" {
 		if err := h.redact(e, d.redacts); err != nil {
 			return err
@@ -306,70 +333,14 @@ func (h *head) index(e *storage.Event, content gjson.Result, d draft) error {
 	if err := h.tx.IndexForSearch(e); err != nil {
 		return err
 	}
-	rel := content.Get("m\\.relates_to")
-	parent, typ := text(rel.Get("event_id")), text(rel.Get("rel_type"))
-	if parent == "" || typ == "" || len(parent) > maxField || len(typ) > maxField || e.StateKey != nil {
+	if rel.Parent == "" {
 		return nil
 	}
-	return h.tx.AddRelation(storage.Relation{
-		Parent: id.EventID(parent), RelType: typ, Child: e.Pos, Room: e.Room, Type: e.Type, Sender: e.Sender, Key: text(rel.Get("key")),
-	})
-}
-
-// redact applies a redaction to its target, if that is here and in the same room.
-//
-// Spec: rooms#handling-redactions
-func (h *head) redact(by *storage.Event, target id.EventID) error {
-	t, err := h.tx.EventInRoom(by.Room, target)
-	if errors.Is(err, storage.ErrNotFound) || err == nil && t.RedactedBy != 0 {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	redacted, err := h.auth.version.RedactEventJSON(t.JSON)
-	if err != nil {
-		return fmt.Errorf("redact %s: %w", target, err)
-	}
-	if err := h.tx.RedactEvent(t, by.Pos, redacted); err != nil {
-		return err
-	}
-	if err := h.tx.RemoveFromSearch(t.Pos); err != nil {
-		return err
-	}
-	if t.StateKey != nil {
-		state, s := h.room().State, h.s
-		h.tx.OnCommit(func() { s.cache.drop(state) })
-		h.auth.snap = &snapshot{events: map[storage.StateKey]*authEvent{}, joined: h.auth.snap.joined, known: h.auth.snap.known}
-		if err := h.resummarise(t); err != nil {
-			return err
-		}
-	}
-	return h.tx.DropRelation(t.Pos)
-}
-
-// resummarise brings the summary and the membership row in line with a redacted state event, if that is current.
-func (h *head) resummarise(t *storage.Event) error {
-	key := storage.StateKey{Type: t.Type, Key: *t.StateKey}
-	now, err := h.auth.get(key)
-	if err != nil || now == nil || now.pos != t.Pos {
-		return err
-	}
-	if key.Type == spec.MRoomMember {
-		m, err := h.tx.Membership(t.Room, id.UserID(key.Key))
-		if err != nil {
-			return err
-		}
-		m.Name, m.AvatarURL = "", ""
-		return h.tx.SetMembership(m, h.s.local(m.User))
-	}
-	h.changed[key] = true
-	summarise(&h.room().Summary, key, gjson.ParseBytes(now.pdu.Content()))
-	return nil
+	return h.tx.AddRelation(rel)
 }
 
 // notify counts the event as unread for those local users whose push rules say so.
-func (h *head) notify(e *storage.Event, content gjson.Result) error {
+func (h *head) notify(e *storage.Event, rel storage.Relation) error {
 	members, err := h.auth.joined()
 	if err != nil || len(members) == 0 {
 		return err
@@ -389,8 +360,8 @@ func (h *head) notify(e *storage.Event, content gjson.Result) error {
 		}
 	}
 	thread := id.EventID("")
-	if rel := content.Get("m\\.relates_to"); text(rel.Get("rel_type")) == "m.thread" {
-		thread = id.EventID(text(rel.Get("event_id")))
+	if rel.RelType == "m.thread" {
+		thread = rel.Parent
 	}
 	if len(plain) > 0 {
 		if err := h.tx.CountUnread(e.Room, thread, plain, false); err != nil {

@@ -53,6 +53,8 @@ type cached struct {
 	*snapshot
 }
 
+func newSnapshot() *snapshot { return &snapshot{events: map[storage.StateKey]*authEvent{}} }
+
 func newSnapshotCache() *snapshotCache {
 	return &snapshotCache{order: lru.New(), byNID: map[int64]*lru.Element{}}
 }
@@ -122,6 +124,9 @@ func (a *authState) get(key storage.StateKey) (*authEvent, error) {
 		if e, err = toAuthEvent(stored, a.version); err != nil {
 			return nil, err
 		}
+	}
+	if len(a.snap.events) >= maxAuthEvents { // requests may ask for any key
+		clear(a.snap.events)
 	}
 	a.snap.events[key] = e
 	return e, nil
@@ -244,23 +249,4 @@ func (a *authState) authEvents(d draft) ([]id.EventID, error) {
 		}
 	}
 	return out, nil
-}
-
-// allowed applies the auth rules of the room's version to an event that is to follow the current state.
-//
-// Spec: server-server-api#authorization-rules
-func (a *authState) allowed(pdu gomatrixserverlib.PDU) error {
-	err := gomatrixserverlib.Allowed(pdu, a, userIDOf)
-	var refused *gomatrixserverlib.NotAllowed
-	if errors.As(err, &refused) {
-		return merr.New(merr.Forbidden, refused.Message)
-	}
-	if err != nil {
-		return merr.Newf(merr.Forbidden, "The event is not allowed: %s", err)
-	}
-	return nil
-}
-
-func userIDOf(_ spec.RoomID, sender spec.SenderID) (*spec.UserID, error) {
-	return spec.NewUserID(string(sender), true)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -34,8 +35,8 @@ type draft struct {
 	redacts  id.EventID // of an m.room.redaction
 	ts       int64      // 0 for now
 
+	canonical bool        // content is what canonicalContent has given
 	txn       storage.Txn // zero for events that no client's transaction id belongs to
-	carryOver id.RoomID   // for the join of an upgraded room: where the user comes from
 }
 
 func (d draft) key() (storage.StateKey, bool) {
@@ -59,9 +60,15 @@ type place struct {
 // going through gomatrixserverlib's builder, which decodes and encodes the event nine times (docs/adr/0005); a test holds both to the same
 // result.
 func (s *Server) build(d draft, p place) (id.EventID, []byte, error) {
-	content, err := canonicalContent(d.content, p.version)
-	if err != nil {
-		return "", nil, err
+	content := []byte(d.content)
+	if !d.canonical {
+		var err error
+		if content, err = canonicalContent(d.content, p.version); err != nil {
+			return "", nil, err
+		}
+	}
+	if strings.Contains(d.typ, "\x00") || d.stateKey != nil && strings.Contains(*d.stateKey, "\x00") {
+		return "", nil, merr.New(merr.BadJSON, "The event's type or state key contains NUL")
 	}
 	if len(d.typ) > maxField || d.stateKey != nil && len(*d.stateKey) > maxField || len(d.sender) > maxField || len(p.room) > maxField {
 		return "", nil, merr.New(merr.TooLarge, "The event's type or state key is longer than 255 bytes")
@@ -69,6 +76,7 @@ func (s *Server) build(d draft, p place) (id.EventID, []byte, error) {
 	var (
 		event id.EventID
 		raw   []byte
+		err   error
 	)
 	if p.version.EventFormat() == gomatrixserverlib.EventFormatV1 {
 		event, raw, err = s.buildV1(d, p, content)
@@ -214,12 +222,6 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// redactsInContent says where a redaction names its target: in the content since room version 11, which is also the version since which the
-// creator is not in the content of the create event (MSC2174, MSC2175).
-func redactsInContent(version gomatrixserverlib.IRoomVersion) bool {
-	return !version.CreatorInCreateEvent()
-}
-
 // keepsContent is the event types of which a redaction keeps something, in any room version. All others keep nothing.
 //
 // Spec: rooms#redactions
@@ -239,7 +241,7 @@ func redactedContent(d draft, version gomatrixserverlib.IRoomVersion, content []
 	event = append(event, `,"content":`...)
 	event = append(event, content...)
 	event = append(event, '}')
-	redacted, err := version.RedactEventJSON(event)
+	redacted, err := redactJSON(version, event)
 	if err != nil {
 		return nil, fmt.Errorf("redact an event: %w", err)
 	}

@@ -27,7 +27,7 @@ func canonicalContent(content json.RawMessage, version gomatrixserverlib.IRoomVe
 	if _, more := dec.Token(); err != nil || object == nil || !errors.Is(more, io.EOF) {
 		return nil, merr.New(merr.BadJSON, "The content of an event must be an object")
 	}
-	c := canonical{strict: version.CheckCanonicalJSON([]byte(`[9007199254740992]`)) != nil}
+	c := canonical{strict: strictJSON(version)}
 	return c.value(make([]byte, 0, len(content)+16), object)
 }
 

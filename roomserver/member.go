@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -37,7 +38,7 @@ func (h *head) join(r MemberRequest) error {
 	if err != nil || was == spec.Join {
 		return err
 	}
-	rule, err := h.joinRule()
+	rule, err := h.auth.joinRule()
 	if err != nil {
 		return err
 	}
@@ -94,28 +95,7 @@ func (h *head) predecessor() (id.RoomID, error) {
 	if err != nil || create == nil {
 		return "", err
 	}
-	return id.RoomID(gjson.GetBytes(create.Content(), "predecessor.room_id").String()), nil
-}
-
-type joinRule struct {
-	rule  string
-	allow []id.RoomID
-}
-
-func (h *head) joinRule() (joinRule, error) {
-	e, err := h.auth.JoinRules()
-	if err != nil || e == nil {
-		return joinRule{rule: spec.Invite}, err
-	}
-	content := gjson.ParseBytes(e.Content())
-	out := joinRule{rule: text(content.Get("join_rule"))}
-	content.Get("allow").ForEach(func(_, a gjson.Result) bool {
-		if text(a.Get("type")) == "m.room_membership" {
-			out.allow = append(out.allow, id.RoomID(text(a.Get("room_id"))))
-		}
-		return true
-	})
-	return out, nil
+	return id.RoomID(text(gjson.GetBytes(create.Content(), "predecessor.room_id"))), nil
 }
 
 // authoriser finds a user of this server who may vouch for a restricted join: user is in one of the rooms that the rule names, and the
@@ -169,8 +149,8 @@ func (h *head) invite(r MemberRequest) error {
 	if err := h.mustBeJoined(r.Sender); err != nil {
 		return err
 	}
-	if !h.s.local(r.Target) {
-		return merr.New(merr.Forbidden, "This server does not federate, so it cannot invite users of other servers")
+	if err := h.mayBeInvited(r.Target); err != nil {
+		return err
 	}
 	was, _, err := h.auth.membership(r.Target)
 	if err != nil || was == spec.Invite {
@@ -187,6 +167,23 @@ func (h *head) invite(r MemberRequest) error {
 		content = withField(content, "is_direct", true)
 	}
 	_, err = h.add(draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content})
+	return err
+}
+
+// mayBeInvited refuses to invite who does not want to be invited, and who would not hear of it.
+//
+// Spec: client-server-api#invite-permission
+func (h *head) mayBeInvited(user id.UserID) error {
+	if !h.s.local(user) {
+		return merr.New(merr.Forbidden, "This server does not federate, so it cannot invite users of other servers")
+	}
+	d, err := h.tx.AccountData(user, "", "m.invite_permission_config")
+	if isNotFound(err) {
+		return nil
+	}
+	if err == nil && text(gjson.GetBytes(d.Content, "default_action")) == "block" {
+		err = merr.Newf(merr.InviteBlocked, "%s does not want to be invited", user)
+	}
 	return err
 }
 
@@ -284,7 +281,7 @@ func (s *Server) Unban(ctx context.Context, r MemberRequest) error {
 	})
 }
 
-// Knock asks to be invited. Knocking again while a knock is open changes nothing.
+// Knock asks to be invited. Knocking again with the same words while a knock is open changes nothing.
 //
 // Spec: client-server-api#knocking-on-rooms
 func (s *Server) Knock(ctx context.Context, r MemberRequest) error {
@@ -299,7 +296,11 @@ func (h *head) setMembership(r MemberRequest, membership string) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.add(draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content})
+	d := draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content}
+	if unchanged, err := h.sameState(d); err != nil || unchanged != "" {
+		return err
+	}
+	_, err = h.add(d)
 	return err
 }
 
@@ -363,7 +364,8 @@ func (s *Server) Forget(ctx context.Context, room id.RoomID, user id.UserID) err
 	})
 }
 
-// LeaveAll makes a user leave all rooms and reject all invites, room by room: for the deactivation of an account.
+// LeaveAll makes a user leave all rooms and reject all invites, room by room: for the deactivation of an account. A room where that fails does
+// not keep it from the others.
 func (s *Server) LeaveAll(ctx context.Context, user id.UserID) error {
 	var rooms []storage.Membership
 	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
@@ -377,11 +379,11 @@ func (s *Server) LeaveAll(ctx context.Context, user id.UserID) error {
 		if m.Membership != spec.Join && m.Membership != spec.Invite && m.Membership != spec.Knock {
 			continue
 		}
-		if err := s.Leave(ctx, MemberRequest{Room: m.RoomID, Sender: user}); err != nil {
-			return err
+		if lerr := s.Leave(ctx, MemberRequest{Room: m.RoomID, Sender: user}); lerr != nil {
+			err = errors.Join(err, fmt.Errorf("leave %s: %w", m.RoomID, lerr))
 		}
 	}
-	return nil
+	return err
 }
 
 // ProfileChanged writes a user's new display name or avatar into the membership events of all rooms that the user is in. A room where that

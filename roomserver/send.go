@@ -35,22 +35,34 @@ func (s *Server) Send(ctx context.Context, r SendRequest) (id.EventID, error) {
 }
 
 func (h *head) send(r SendRequest) (id.EventID, error) {
-	if err := h.mustBeJoined(r.Sender); err != nil {
+	err := h.mustBeJoined(r.Sender)
+	if err != nil {
+		return "", err
+	}
+	// First of all, because JSON that says something twice must not be judged by the one and stored with the other.
+	if r.Content, err = canonicalContent(r.Content, h.auth.version); err != nil {
 		return "", err
 	}
 	if r.Type == spec.MRoomRedaction && r.StateKey == nil {
 		target := id.EventID(text(gjson.GetBytes(r.Content, "redacts")))
 		return h.sendRedaction(r, target)
 	}
-	d := draft{typ: r.Type, stateKey: r.StateKey, sender: r.Sender, content: r.Content, ts: r.TS, txn: r.Txn}
+	d := draft{typ: r.Type, stateKey: r.StateKey, sender: r.Sender, content: r.Content, canonical: true, ts: r.TS, txn: r.Txn}
 	if r.StateKey != nil {
+		if d.typ == spec.MRoomMember {
+			// Only the server says this. A client that changes the name in its own membership sends back what it has found there.
+			if d.content, err = sjson.DeleteBytes(d.content, "join_authorised_via_users_server"); err != nil {
+				return "", merr.New(merr.BadJSON, "The content of an event must be an object")
+			}
+		}
 		if unchanged, err := h.sameState(d); err != nil || unchanged != "" {
 			return unchanged, err
 		}
-		if err := h.checkState(d); err != nil {
-			return "", err
-		}
-	} else if err := h.checkAnnotation(d); err != nil {
+		err = h.checkState(d)
+	} else {
+		err = h.checkRelation(d)
+	}
+	if err != nil {
 		return "", err
 	}
 	e, err := h.add(d)
@@ -112,9 +124,11 @@ func (h *head) sameState(d draft) (id.EventID, error) {
 	if err != nil || old == nil || old.pdu.SenderID() != spec.SenderID(d.sender) {
 		return "", err
 	}
-	content, err := canonicalContent(d.content, h.auth.version)
-	if err != nil {
-		return "", err
+	content := []byte(d.content)
+	if !d.canonical {
+		if content, err = canonicalContent(d.content, h.auth.version); err != nil {
+			return "", err
+		}
 	}
 	was, err := canonicalContent(old.pdu.Content(), h.auth.version)
 	if err != nil || !bytes.Equal(content, was) {
@@ -127,82 +141,51 @@ func (h *head) sameState(d draft) (id.EventID, error) {
 func (h *head) checkState(d draft) error {
 	switch d.typ {
 	case spec.MRoomCreate:
-		return merr.New(merr.Forbidden, "A room has one create event, its first")
+		return merr.New(merr.Forbidden, "A room has one create event, its first").WithStatus(400)
 	case spec.MRoomCanonicalAlias:
 		return h.checkCanonicalAlias(d)
 	case spec.MRoomMember:
-		return checkMember(d)
+		return h.checkMember(d)
 	}
 	return nil
 }
 
-// checkAnnotation keeps a user from annotating an event twice with the same key.
+// checkRelation keeps a user from annotating an event twice with the same key, and from starting a thread within a thread.
 //
-// Spec: client-server-api#avoiding-duplicate-annotations
-func (h *head) checkAnnotation(d draft) error {
-	rel := gjson.ParseBytes(d.content).Get("m\\.relates_to")
-	if text(rel.Get("rel_type")) != "m.annotation" {
-		return nil
+// Spec: client-server-api#avoiding-duplicate-annotations, client-server-api#validation-of-mthread-relationships
+func (h *head) checkRelation(d draft) error {
+	rel := gjson.GetBytes(d.content, "m\\.relates_to")
+	parent := id.EventID(text(rel.Get("event_id")))
+	switch text(rel.Get("rel_type")) {
+	case "m.annotation":
+		again, err := h.tx.Annotated(parent, d.typ, text(rel.Get("key")), d.sender)
+		if err == nil && again {
+			err = merr.New(merr.DuplicateAnnotation, "You have annotated this event with the same key already")
+		}
+		return err
+	case "m.thread":
+		root, err := h.tx.EventInRoom(h.room().NID, parent)
+		if isNotFound(err) {
+			return nil
+		}
+		if err == nil && root.Get("content.m\\.relates_to.rel_type").Exists() {
+			err = merr.New(merr.InvalidParam, "An event that relates to another cannot be the root of a thread")
+		}
+		return err
 	}
-	again, err := h.tx.Annotated(id.EventID(text(rel.Get("event_id"))), d.typ, text(rel.Get("key")), d.sender)
-	if err == nil && again {
-		err = merr.New(merr.DuplicateAnnotation, "You have annotated this event with the same key already")
-	}
-	return err
+	return nil
 }
 
-// checkMember keeps a client from claiming what only the server may say in a membership event.
-func checkMember(d draft) error {
-	if gjson.GetBytes(d.content, "join_authorised_via_users_server").Exists() {
-		return merr.New(merr.BadJSON, "join_authorised_via_users_server is set by the server")
-	}
-	if _, err := id.ParseUserID(*d.stateKey); err != nil {
+// checkMember refuses membership events that the auth rules allow but that stand for what this server does not do for its users.
+func (h *head) checkMember(d draft) error {
+	target, err := id.ParseUserID(*d.stateKey)
+	if err != nil {
 		return merr.New(merr.BadJSON, "The state key of a membership must be a user id")
 	}
+	if memberOf(d.content, "membership") == spec.Invite {
+		return h.mayBeInvited(target)
+	}
 	return nil
-}
-
-// Redact asks for the removal of an event's content and returns the id of the redaction. content may hold a reason. An event that is not here
-// may be redacted as well: other servers may know it.
-//
-// Spec: client-server-api#redactions
-func (s *Server) Redact(ctx context.Context, r SendRequest, target id.EventID) (id.EventID, error) {
-	r.Type = spec.MRoomRedaction
-	return s.once(ctx, r.Room, r.Txn, func(h *head) (id.EventID, error) {
-		if err := h.mustBeJoined(r.Sender); err != nil {
-			return "", err
-		}
-		return h.sendRedaction(r, target)
-	})
-}
-
-func (h *head) sendRedaction(r SendRequest, target id.EventID) (id.EventID, error) {
-	if _, err := id.ParseEventID(string(target)); err != nil {
-		return "", merr.New(merr.InvalidParam, "There is no such event to redact")
-	}
-	t, err := h.tx.EventInRoom(h.room().NID, target)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return "", err
-	}
-	p, err := h.auth.power()
-	if err != nil {
-		return "", err
-	}
-	// Everybody may redact what they have sent; other events need the level. Spec: client-server-api#redactions
-	if (t == nil || t.Sender != r.Sender) && p.user(r.Sender) < p.Redact {
-		if t != nil {
-			return "", merr.New(merr.Forbidden, "You may not redact the events of others in this room")
-		}
-	}
-	content := r.Content
-	if len(content) == 0 {
-		content = json.RawMessage("{}")
-	}
-	e, err := h.add(draft{typ: r.Type, sender: r.Sender, content: content, redacts: target, ts: r.TS, txn: r.Txn})
-	if err != nil {
-		return "", err
-	}
-	return e.ID, nil
 }
 
 // withField is a JSON object with one member set.

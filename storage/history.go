@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/hearthd/hearth/internal/id"
 )
@@ -104,27 +105,18 @@ func (tx *ReadTx) StateOfTypeAt(snapshot int64, typ string, keys []string) ([]*E
 	if err != nil {
 		return nil, err
 	}
+	return tx.eventsOf(deltas)
+}
+
+// eventsOf is the events of a state that is given by deltas, newest first, in no order.
+func (tx *ReadTx) eventsOf(deltas []delta) ([]*Event, error) {
 	deltas = newest(deltas)
 	positions := make([]int64, len(deltas))
 	for i, d := range deltas {
 		positions[i] = d.event
 	}
-	return tx.existing(positions)
-}
-
-// existing is EventsAt without the elements that are nil.
-func (tx *ReadTx) existing(positions []int64) ([]*Event, error) {
 	events, err := tx.EventsAt(positions)
-	if err != nil {
-		return nil, err
-	}
-	out := events[:0]
-	for _, e := range events {
-		if e != nil {
-			out = append(out, e)
-		}
-	}
-	return out, nil
+	return slices.DeleteFunc(events, func(e *Event) bool { return e == nil }), err
 }
 
 // WholeStateAt is the events of a snapshot, in no order.
@@ -134,12 +126,7 @@ func (tx *ReadTx) WholeStateAt(snapshot int64) ([]*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	deltas = newest(deltas)
-	positions := make([]int64, len(deltas))
-	for i, d := range deltas {
-		positions[i] = d.event
-	}
-	return tx.existing(positions)
+	return tx.eventsOf(deltas)
 }
 
 // Kin says which children of an event are meant: those with this relation type and of this event type, where these are not empty.

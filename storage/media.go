@@ -157,16 +157,17 @@ func (tx *Tx) QuarantineMedia(mxc id.MXC, by string, ts int64) error {
 // MediaUsage is what uploads take together.
 type MediaUsage struct{ Files, Bytes int64 }
 
-// MediaUsage returns what the uploads of a user take, or those of all users for the empty id.
+// MediaUsage returns what the uploads of a user take; for the empty id, those of all users and the pictures of link previews.
 func (tx *ReadTx) MediaUsage(owner id.UserID) (MediaUsage, error) {
 	var u MediaUsage
 	err := tx.queryRow("select coalesce(sum(files), 0), coalesce(sum(bytes), 0) from media_usage where owner = $1", owner).Scan(&u.Files, &u.Bytes)
 	return u, err
 }
 
-// countMedia adds an upload to the usage of its owner and of all, or takes it away.
+// countMedia adds what is here for good to the usage of its owner, if it has one, and of all, or takes it away. Copies of other servers'
+// media can be had again.
 func (tx *Tx) countMedia(m Media, sign int64) error {
-	if m.Kind != MediaUpload {
+	if m.Kind == MediaRemote {
 		return nil
 	}
 	owners := []id.UserID{m.Owner}

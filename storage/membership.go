@@ -126,33 +126,17 @@ type Member struct {
 
 // LocalJoined is the users of this server who are joined to a room.
 func (tx *ReadTx) LocalJoined(room int64) ([]Member, error) {
-	type row struct {
-		nid  int64
-		name string
-	}
-	rows, err := collect(tx, func(r rowScanner) (v row, err error) {
-		err = r.Scan(&v.nid, &v.name)
-		return v, err
-	}, `select member, name from memberships where room = $1 and membership = 'join' and local = 1`, room)
-	if err != nil {
-		return nil, err
-	}
-	nids := make([]int64, len(rows))
-	for i, r := range rows {
-		nids[i] = r.nid
-	}
-	if err := tx.warmWords(nids); err != nil {
-		return nil, err
-	}
-	out := make([]Member, len(rows))
-	for i, r := range rows {
-		s, err := tx.word(r.nid)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = Member{id.UserID(s), r.name}
-	}
-	return out, nil
+	return collect(tx, func(r rowScanner) (m Member, err error) {
+		err = r.Scan(&m.User, &m.Name)
+		return m, err
+	}, `select w.value, m.name from memberships m join words w on w.nid = m.member
+		where m.room = $1 and m.membership = 'join' and m.local = 1 order by m.member`, room)
+}
+
+// LocalGuests is the guests of this server who are joined to a room.
+func (tx *ReadTx) LocalGuests(room int64) ([]id.UserID, error) {
+	return collect(tx, scanOne[id.UserID], `select w.value from memberships m join words w on w.nid = m.member join users u on u.user_id = w.value
+		where m.room = $1 and m.membership = 'join' and m.local = 1 and u.guest = 1 order by m.member`, room)
 }
 
 // JoinedGuests is the guests of this server who are joined to a room.
@@ -206,6 +190,17 @@ func (tx *Tx) SetMembership(m Membership, local bool) error {
 		sender = excluded.sender, local = excluded.local, forgotten = 0, name = excluded.name, avatar_url = excluded.avatar_url,
 		stripped = excluded.stripped`,
 		member, m.Room, m.Membership, m.Event, m.Pos, sender, l, m.Name, m.AvatarURL, m.Stripped)
+	return err
+}
+
+// ClearMemberProfile removes the name and the avatar of a user in a room, whose membership event has been redacted.
+func (tx *Tx) ClearMemberProfile(room int64, user id.UserID) error {
+	member, err := tx.wordNID(string(user))
+	if err != nil {
+		return err
+	}
+	tx.OnCommit(func() { tx.store.members.drop(user) })
+	_, err = tx.exec(`update memberships set name = '', avatar_url = '' where member = $1 and room = $2`, member, room)
 	return err
 }
 

@@ -50,6 +50,12 @@ func (tx *Tx) UseRegistrationToken(token string, now int64) (RegistrationToken, 
 		" and token = $2 returning "+registrationTokenColumns, now, token))
 }
 
+// DeleteAdminTokens removes the tokens that make administrators.
+func (tx *Tx) DeleteAdminTokens() error {
+	_, err := tx.exec("delete from registration_tokens where admin = 1")
+	return err
+}
+
 // DeleteRegistrationToken removes a token.
 func (tx *Tx) DeleteRegistrationToken(token string) error {
 	return tx.execOne("delete from registration_tokens where token = $1", token)

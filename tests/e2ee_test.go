@@ -280,6 +280,7 @@ func TestCrossSigning(t *testing.T) {
 	all := fields{"master_key": masterKey, "self_signing_key": selfKey, "user_signing_key": othersKey}
 	alice.Must("POST", upload, all)
 	alice.Must("POST", upload, all) // the same once more needs no confirmation
+	a.Nobody().Refused("POST", "login", hearthtest.LoginRequest(alice.ID, fields{"device_id": self.public}), 403, "M_FORBIDDEN")
 	mine, theirs := query(alice, alice), query(bob, alice)
 	equal(t, "master key", mine.At("master_keys", alice.ID, "keys", master.name).Str, master.public)
 	equal(t, "master key for bob", theirs.At("master_keys", alice.ID).Raw, mine.At("master_keys", alice.ID).Raw)

@@ -61,6 +61,7 @@ func TestNonsense(t *testing.T) {
 		if strings.HasPrefix(r.Path, "/_matrix/client/r0/") || strings.Contains(r.Path, "/logout") || strings.Contains(r.Path, "/deactivate") {
 			continue // the first repeats others, the others would end the session
 		}
+		alice.Join(room) // one of the routes is that for leaving
 		for i := range max(len(bodies), len(values), len(queries)) {
 			if r.Method == http.MethodGet && i >= max(len(values), len(queries)) {
 				break
@@ -72,7 +73,7 @@ func TestNonsense(t *testing.T) {
 	if n < 1000 {
 		t.Errorf("only %d requests were made", n)
 	}
-	equal(t, "the server lives", bob.Event(room, alice.Say(room, "still here")).Body(), "still here")
+	equal(t, "the server lives", alice.Event(room, bob.Say(room, "still here")).Body(), "still here")
 }
 
 // nonsense makes the request number i to a route. Every other one names things that are there, so that the rest is looked at.

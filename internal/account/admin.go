@@ -118,8 +118,19 @@ func (s *Service) ResetPassword(ctx context.Context, user id.UserID, password st
 func (s *Service) SetAdmin(ctx context.Context, user id.UserID, admin bool) error {
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
 		tx.OnCommit(func() { s.sessions.drop(user) })
-		return tx.SetAdmin(user, admin)
+		if admin {
+			return s.makeAdmin(tx, user)
+		}
+		return tx.SetAdmin(user, false)
 	})
+}
+
+// makeAdmin makes a user an administrator. The token for the first one, which was printed when the server started, must not make another.
+func (s *Service) makeAdmin(tx *storage.Tx, user id.UserID) error {
+	if err := tx.SetAdmin(user, true); err != nil {
+		return err
+	}
+	return tx.DeleteAdminTokens()
 }
 
 // User returns an account, or storage.ErrNotFound.

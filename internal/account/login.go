@@ -156,6 +156,13 @@ func (s *Service) startSession(tx *storage.Tx, user id.UserID, o loginOptions) (
 	if name := deviceName(o.DisplayName); name != "" {
 		device.DisplayName = &name
 	}
+	// Spec: client-server-api#key-and-signature-security, names of devices and of cross-signing keys are in one space
+	switch taken, err := tx.IsCrossSigningKey(user, string(device.ID)); {
+	case err != nil:
+		return Login{}, err
+	case taken:
+		return Login{}, merr.New(merr.Forbidden, "The device_id is the name of a cross-signing key")
+	}
 	fresh, err := tx.InsertDevice(device)
 	if err != nil {
 		return Login{}, err

@@ -88,7 +88,7 @@ func (s *Service) finishRegistration(ctx context.Context, user id.UserID, asked 
 				err = merr.New(merr.Forbidden, "This is no guest any more")
 			}
 			if err == nil && u.Admin {
-				err = tx.SetAdmin(user, true)
+				err = s.makeAdmin(tx, user)
 			}
 		} else {
 			err = s.insertUser(tx, u, user.Localpart())
@@ -111,6 +111,11 @@ func (s *Service) insertUser(tx *storage.Tx, u storage.User, displayName string)
 	}
 	if !fresh {
 		return errUserInUse
+	}
+	if u.Admin {
+		if err := s.makeAdmin(tx, u.ID); err != nil {
+			return err
+		}
 	}
 	if displayName != "" {
 		value, err := json.Marshal(displayName)

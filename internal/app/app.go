@@ -98,6 +98,9 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.key, err = openKey(cfg, a.store.CommittedPos() == 0); err != nil {
 		return err
 	}
+	if a.key.Exposed {
+		a.log.Warn("other users of this machine can read the signing key", "path", cfg.File(cfg.Server.SigningKeyPath))
+	}
 	a.doorbell = hub.NewAt(a.store.CommittedPos(), opts.Clock.Now().UnixMilli(), hub.DefaultLimit)
 	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
 	rooms := roomserver.New(roomserver.Config{

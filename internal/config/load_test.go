@@ -169,7 +169,7 @@ func TestLoadRefuses(t *testing.T) {
 		{
 			name: "all values without sense at once",
 			file: "server: {name: \"not a name\", listen: here, public_base_url: ftp://x}\nregistration: {mode: maybe, username_pattern: \"(\"}\n" +
-				"rooms: {default_version: \"99\"}\nfederation: {listen: \"127.0.0.1:8448\"}\npasswords: {min_length: 0}\nmemory: {limit: 1 KiB}\n" +
+				"rooms: {default_version: \"99\"}\nfederation: {listen: \"127.0.0.1:8448\"}\npasswords: {min_length: 0, hash_iterations: 101}\nmemory: {limit: 1 KiB}\n" +
 				"rate_limits: {join: {burst: 0}}\nlog: {level: loud}\nturn: {uris: [\"http://x\"]}\nwell_known: {contacts: [{role: m.role.admin}]}",
 			want: []string{
 				`server.name: "not a name" is not a server name like example.org`,
@@ -183,6 +183,7 @@ func TestLoadRefuses(t *testing.T) {
 				`registration.mode: "maybe" is none of disabled, token, open`,
 				`registration.username_pattern: "(" is not a regular expression`,
 				`passwords.min_length: 0 is not between 1 and 512`,
+				`passwords.hash_iterations: 101 is not between 1 and 100`,
 				`rate_limits.join.burst: must be more than 0`,
 				`rooms.default_version: "99" is not a room version from 1 to 12`,
 				`turn.uris: "http://x" is neither a turn: nor a stun: URI`,

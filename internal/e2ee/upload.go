@@ -40,7 +40,7 @@ func (s *Service) UploadKeys(ctx context.Context, user id.UserID, device id.Devi
 		return nil, merr.New(merr.InvalidParam, "Only devices have keys, and this request is not from one")
 	}
 	var identity *storage.DeviceKeys
-	if len(up.DeviceKeys) > 0 && string(up.DeviceKeys) != "null" {
+	if present(up.DeviceKeys) {
 		var err error
 		if identity, err = parseDeviceKeys(user, device, up.DeviceKeys); err != nil {
 			return nil, err

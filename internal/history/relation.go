@@ -71,7 +71,8 @@ func (r *Room) Kindred(parent id.EventID, kin storage.Kin, w Walk) (Page, int, e
 //
 // Spec: client-server-api#get_matrixclientv1roomsroomidthreads
 func (r *Room) Threads(upTo int64, limit int, participated bool) (Page, error) {
-	page := Page{End: min(upTo, r.until)}
+	// The newest replies may be hidden from the viewer: a thread is in the list if its root is not.
+	page := Page{End: upTo}
 	for scanned := 0; scanned < maxScan; {
 		before := page.End
 		if before < Now {

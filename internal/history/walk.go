@@ -11,7 +11,7 @@ import (
 
 // maxScan is how many events one walk looks at. A filter that lets next to nothing through gets a short page, perhaps an empty one, and can
 // go on from its end.
-const maxScan = 2000
+const maxScan = 1000
 
 // smallest and largest number of events that are read at once.
 const (

@@ -19,6 +19,8 @@ type Key struct {
 	// ID is what signatures name the key by, "ed25519:<version>".
 	ID      string
 	Private ed25519.PrivateKey
+	// Exposed says that others on this machine than the owner of the file may read it.
+	Exposed bool
 }
 
 // maxSize is far above the size of a key file with old keys in it.
@@ -48,6 +50,7 @@ func Load(path string) (Key, error) {
 		if err != nil {
 			return Key{}, fmt.Errorf("read signing key %s: %w", path, err)
 		}
+		key.Exposed = info.Mode().Perm()&0o077 != 0
 		return key, nil
 	}
 	return Key{}, fmt.Errorf("read signing key: there is no key in %s", path)
@@ -85,8 +88,18 @@ func Create(path string) (Key, error) {
 		return Key{}, fmt.Errorf("create signing key: %w", err)
 	}
 	_, err = file.WriteString(line)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return Key{}, fmt.Errorf("create signing key: %w", err)
+	if err := errors.Join(err, file.Sync(), file.Close(), syncDir(filepath.Dir(path))); err != nil {
+		// Half a key would be in the way of the next attempt. Nobody has seen this one.
+		return Key{}, fmt.Errorf("create signing key: %w", errors.Join(err, os.Remove(path)))
 	}
 	return parse(line)
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -35,6 +35,21 @@ func TestACreatedKeyCanBeLoadedAndIsNeverOverwritten(t *testing.T) {
 	}
 }
 
+func TestAKeyThatOthersCanReadIsNoticed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "signing.key")
+	if key, err := Create(path); err != nil || key.Exposed {
+		t.Errorf("a new key: exposed %t, %v", key.Exposed, err)
+	}
+	for mode, exposed := range map[os.FileMode]bool{0o600: false, 0o400: false, 0o640: true, 0o604: true} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if key, err := Load(path); err != nil || key.Exposed != exposed {
+			t.Errorf("with mode %o: exposed %t, %v", mode, key.Exposed, err)
+		}
+	}
+}
+
 func TestLoad(t *testing.T) {
 	const seed = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	tests := []struct {

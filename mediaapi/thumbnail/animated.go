@@ -5,7 +5,7 @@ import "github.com/davidbyttow/govips/v2/vips"
 // animate makes an animated WebP of a GIF or an animated WebP. libvips holds the frames as one tall picture that it streams through,
 // and carries the delays and the loop count along.
 func animate(data []byte, b box) (Result, error) {
-	if err := rehearse(data, b); err != nil {
+	if err := rehearse(data); err != nil {
 		return Result{}, err
 	}
 	img, err := load(data, b, -1)
@@ -17,19 +17,6 @@ func animate(data []byte, b box) (Result, error) {
 		return Result{}, err
 	}
 	return exportAnimation(img, b)
-}
-
-// rehearse decodes every frame and keeps none, see exportWebP. It costs a few percent of what encoding the frames costs.
-func rehearse(data []byte, b box) error {
-	img, err := load(data, b, -1)
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	if _, err := img.Average(); err != nil {
-		return decodeError(err)
-	}
-	return nil
 }
 
 func exportAnimation(img *vips.ImageRef, b box) (Result, error) {

@@ -35,6 +35,8 @@ func (b box) left() int { return (b.width - b.outWidth) / 2 }
 
 func (b box) top() int { return (b.height - b.outHeight) / 2 }
 
-// safeForShrink reports whether both sides are long enough for an integer shrink by the longer side's factor, which is what bimg does
-// to both: a banner of 10000 x 20 would shrink to nothing.
-func (b box) safeForShrink() bool { return min(b.width, b.height) >= 16 }
+// shrinksOnLoad reports whether bimg will let libjpeg shrink this picture while decoding; it would hold the whole of it in memory
+// otherwise. It also must not shrink one side to nothing: a banner of 10000 x 20 is shrunk by the factor of its longer side.
+func (b box) shrinksOnLoad(info Info) bool {
+	return info.Width >= 3*b.width && min(b.width, b.height) >= 16
+}

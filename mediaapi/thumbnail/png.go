@@ -1,7 +1,7 @@
 package thumbnail
 
 // maxChunks bounds the chunks of a PNG that are visited; encoders write some kilobytes into each.
-const maxChunks = 1 << 18
+const maxChunks = 1 << 16
 
 const pngSignature = "\x89PNG\r\n\x1a\n"
 

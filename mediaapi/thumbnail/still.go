@@ -75,7 +75,8 @@ func upright(orientation int) (bimg.Angle, bool) {
 }
 
 // still makes a still of any other image through govips. bimg asks libvips for random access, i.e. for the whole decoded picture in
-// memory, and resizes without regard to transparency; vips_thumbnail streams the lines and multiplies with alpha first.
+// memory, and resizes without regard to transparency; vips_thumbnail streams the lines and multiplies with alpha first. See
+// docs/adr/0008-two-bindings-for-thumbnails.md.
 func still(data []byte, info Info, b box) (Result, error) {
 	img, err := load(data, b, 1)
 	if err != nil {

@@ -119,7 +119,7 @@ func (m *Maker) Make(ctx context.Context, src io.ReaderAt, size int64, spec Spec
 		return animatePNG(ctx, data, box)
 	case spec.Animated:
 		return animate(data, box)
-	case info.Format == JPEG && box.safeForShrink():
+	case info.Format == JPEG && box.shrinksOnLoad(info):
 		return stillJPEG(data, info, box)
 	default:
 		return still(data, info, box)

@@ -89,7 +89,7 @@ func TestEveryExifOrientationIsShownUpright(t *testing.T) {
 			"WebP": webpOf(t, stored, orientation),
 		}
 		for kind, data := range kinds {
-			for _, spec := range []Spec{{Width: 80, Height: 80}, {Width: 60, Height: 60, Method: Crop}} {
+			for _, spec := range []Spec{{Width: 80, Height: 80}, {Width: 60, Height: 60, Method: Crop}, {Width: 150, Height: 150}, {Width: 150, Height: 150, Method: Crop}} {
 				res, err := makeFrom(t, data, spec)
 				if err != nil {
 					t.Fatalf("%s held as %d: %v", kind, orientation, err)

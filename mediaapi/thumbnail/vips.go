@@ -22,6 +22,17 @@ static void hearth_release_memory(void) {
 	malloc_trim(0);
 #endif
 }
+
+// Decodes every frame, line by line, and keeps none.
+static int hearth_rehearse(void *data, size_t size) {
+	double mean;
+	VipsImage *in = vips_image_new_from_buffer(data, size, "", "access", VIPS_ACCESS_SEQUENTIAL, "n", -1, "fail", TRUE, NULL);
+	if (!in)
+		return -1;
+	int failed = vips_avg(in, &mean, NULL);
+	g_object_unref(in);
+	return failed;
+}
 */
 import "C"
 
@@ -71,6 +82,16 @@ func setBlocked(class string, blocked bool) {
 		state = 1
 	}
 	C.vips_operation_block_set(name, state)
+}
+
+// rehearse returns an error if any frame of an animation is damaged, see exportWebP. It costs about a tenth of what making the thumbnail
+// costs.
+func rehearse(data []byte) error {
+	if C.hearth_rehearse(unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))) == 0 {
+		return nil
+	}
+	defer C.vips_error_clear()
+	return decodeError(errors.New(C.GoString(C.vips_error_buffer())))
 }
 
 // allocate returns n bytes of the C heap, and how to free them once libvips is done. They are libvips' to read from at any time until

@@ -1,0 +1,134 @@
+package roomserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+)
+
+// Redact asks for the removal of an event's content and returns the id of the redaction. content may hold a reason. An event that is not here
+// may be redacted as well: other servers may know it.
+//
+// Spec: client-server-api#redactions
+func (s *Server) Redact(ctx context.Context, r SendRequest, target id.EventID) (id.EventID, error) {
+	r.Type = spec.MRoomRedaction
+	return s.once(ctx, r.Room, r.Txn, func(h *head) (id.EventID, error) {
+		if err := h.mustBeJoined(r.Sender); err != nil {
+			return "", err
+		}
+		return h.sendRedaction(r, target)
+	})
+}
+
+func (h *head) sendRedaction(r SendRequest, target id.EventID) (id.EventID, error) {
+	if _, err := id.ParseEventID(string(target)); err != nil {
+		return "", merr.New(merr.InvalidParam, "There is no such event to redact")
+	}
+	t, err := h.tx.EventInRoom(h.room().NID, target)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return "", err
+	}
+	if t != nil {
+		if err := h.mayRedact(r.Sender, t); err != nil {
+			return "", err
+		}
+	}
+	content := r.Content
+	if len(content) == 0 {
+		content = json.RawMessage("{}")
+	}
+	e, err := h.add(draft{typ: r.Type, sender: r.Sender, content: content, redacts: target, ts: r.TS, txn: r.Txn})
+	if err != nil {
+		return "", err
+	}
+	return e.ID, nil
+}
+
+// mayRedact says who may redact an event: its sender, and who has the level for the events of others. Nobody may redact the create event:
+// without its content, the auth rules of old room versions would take the room for one of version 1.
+func (h *head) mayRedact(user id.UserID, target *storage.Event) error {
+	if target.IsState(spec.MRoomCreate, "") {
+		return merr.New(merr.Forbidden, "The create event of a room cannot be redacted")
+	}
+	if target.Sender == user {
+		return nil
+	}
+	p, err := h.auth.power()
+	if err == nil && p.user(user) < p.Redact {
+		err = merr.New(merr.Forbidden, "You may not redact the events of others in this room")
+	}
+	return err
+}
+
+// redact applies a redaction to its target, if that is here and in the same room.
+//
+// Spec: rooms#handling-redactions
+func (h *head) redact(by *storage.Event, target id.EventID) error {
+	t, err := h.tx.EventInRoom(by.Room, target)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && t.RedactedBy != 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	redacted, err := redactJSON(h.auth.version, t.JSON)
+	if err != nil {
+		return fmt.Errorf("redact %s: %w", target, err)
+	}
+	if err := h.tx.RedactEvent(t, by.Pos, redacted); err != nil {
+		return err
+	}
+	if err := h.tx.RemoveFromSearch(t.Pos); err != nil {
+		return err
+	}
+	if t.StateKey != nil {
+		// Now, for the Updates that share the commit with this one, and with the commit, for what those before have yet to put there.
+		state, s := h.room().State, h.s
+		s.cache.drop(state)
+		h.tx.OnCommit(func() { s.cache.drop(state) })
+		h.auth.snap = newSnapshot()
+		if err := h.resummarise(t); err != nil {
+			return err
+		}
+	}
+	return h.tx.DropRelation(t.Pos)
+}
+
+// resummarise brings the summary and the membership row in line with a redacted state event, if that is current.
+func (h *head) resummarise(t *storage.Event) error {
+	key := storage.StateKey{Type: t.Type, Key: *t.StateKey}
+	now, err := h.auth.get(key)
+	if err != nil || now == nil || now.pos != t.Pos {
+		return err
+	}
+	if key.Type == spec.MRoomMember {
+		return h.tx.ClearMemberProfile(t.Room, id.UserID(key.Key))
+	}
+	h.changed[key] = true
+	summarise(&h.room().Summary, key, gjson.ParseBytes(now.pdu.Content()))
+	return nil
+}
+
+// redactJSON is what a redaction leaves of an event. gomatrixserverlib does not keep what was signed of a third-party invite.
+//
+// Spec: rooms#redactions, rooms/v11#redactions
+func redactJSON(version gomatrixserverlib.IRoomVersion, event []byte) ([]byte, error) {
+	redacted, err := version.RedactEventJSON(event)
+	if err != nil || !redactsInContent(version) || gjson.GetBytes(event, "type").String() != spec.MRoomMember {
+		return redacted, err
+	}
+	if signed := gjson.GetBytes(event, "content.third_party_invite.signed"); signed.Exists() {
+		return sjson.SetRawBytes(redacted, "content.third_party_invite.signed", []byte(signed.Raw))
+	}
+	return redacted, nil
+}

@@ -104,9 +104,16 @@ func TestMessages(t *testing.T) {
 		wantNames(t, "state", got.Get("state"), "alice join", "bob join")
 		got = get("dir", "b", "limit", "1", "filter", `{"lazy_load_members":true}`)
 		wantNames(t, "state", got.Get("state"), "alice join")
+		// Bob says goodbye: what is old keeps the membership that he had.
+		old := get("dir", "b", "limit", "1").Get("end").Str
+		bob.must("POST", room.path("/leave"), "")
+		got = get("dir", "b", "limit", "20", "from", old, "filter", `{"lazy_load_members":true,"senders":["@bob:hs"]}`)
+		wantNames(t, "old state", got.Get("state"), "bob join")
+		got = get("dir", "b", "limit", "20", "filter", `{"lazy_load_members":true,"senders":["@bob:hs"]}`)
+		wantNames(t, "new state", got.Get("state"), "bob leave")
 	})
 	t.Run("events have their client form", func(t *testing.T) {
-		ev := get("dir", "b", "limit", "2").Get("chunk.1")
+		ev := get("dir", "b", "limit", "3").Get("chunk.2")
 		if ev.Get("room_id").Str != room.room || ev.Get("event_id").Str != url || ev.Get("unsigned.membership").Str != "join" ||
 			ev.Get("unsigned.m\\.relations.m\\.thread.count").Int() != 1 {
 			t.Error(ev.Raw)

@@ -24,6 +24,7 @@ type head struct {
 	changed map[storage.StateKey]bool
 	wake    map[id.UserID]bool // who must look, beside the joined users
 	last    int64
+	guests  string // guest_access when the room was opened
 }
 
 // open loads a room that exists here. The error for any other is 404 M_NOT_FOUND.
@@ -52,6 +53,7 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 		auth:    &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
 		changed: map[storage.StateKey]bool{},
 		wake:    map[id.UserID]bool{},
+		guests:  room.Summary.GuestAccess,
 	}, nil
 }
 
@@ -135,7 +137,7 @@ func (h *head) apply(e *storage.Event, a *authEvent, d draft) (err error) {
 	}
 	room.Extremities = []storage.Extremity{{ID: e.ID, Pos: e.Pos, Depth: e.Depth}}
 	room.LastPos, h.last = e.Pos, e.Pos
-	return h.notify(e, rel)
+	return h.notify(e)
 }
 
 // applyState makes a state event part of the current state.
@@ -160,10 +162,14 @@ func (h *head) applyState(e *storage.Event, a *authEvent, key storage.StateKey, 
 			return err
 		}
 	}
+	successor := room.Summary.Successor
 	summarise(&room.Summary, key, content)
 	h.changed[key] = true
 	room.State = e.StateAfter
 	h.auth.snap = h.auth.snap.with(key, a)
+	if room.Summary.Successor != successor {
+		return h.succeeded()
+	}
 	return nil
 }
 
@@ -340,7 +346,7 @@ func (h *head) index(e *storage.Event, rel storage.Relation, d draft) error {
 }
 
 // notify counts the event as unread for those local users whose push rules say so.
-func (h *head) notify(e *storage.Event, rel storage.Relation) error {
+func (h *head) notify(e *storage.Event) error {
 	members, err := h.auth.joined()
 	if err != nil || len(members) == 0 {
 		return err
@@ -359,9 +365,9 @@ func (h *head) notify(e *storage.Event, rel storage.Relation) error {
 			plain = append(plain, n.User)
 		}
 	}
-	thread := id.EventID("")
-	if rel.RelType == "m.thread" {
-		thread = rel.Parent
+	thread, err := h.tx.ThreadOf(e)
+	if err != nil {
+		return err
 	}
 	if len(plain) > 0 {
 		if err := h.tx.CountUnread(e.Room, thread, plain, false); err != nil {
@@ -378,6 +384,9 @@ func (h *head) notify(e *storage.Event, rel storage.Relation) error {
 func (h *head) finish() error {
 	if h.last == 0 {
 		return nil
+	}
+	if err := h.expelGuests(); err != nil {
+		return err
 	}
 	room := h.room()
 	if err := h.tx.SaveRoomHead(room); err != nil {

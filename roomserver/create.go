@@ -19,19 +19,20 @@ import (
 //
 // Spec: client-server-api#post_matrixclientv3createroom
 type CreateRequest struct {
-	Creator       id.UserID
-	Version       gomatrixserverlib.RoomVersion
-	Preset        string // private_chat, public_chat or trusted_private_chat
-	Published     bool   // visibility is public
-	AliasName     string // the localpart of the alias
-	Name, Topic   string
-	Invite        []id.UserID
-	Direct        bool
-	Content       map[string]json.RawMessage // creation_content
-	PowerLevels   map[string]json.RawMessage // power_level_content_override
-	InitialState  []InitialState
-	joinedContent json.RawMessage
-	bans          []InitialState // membership events to copy, of a room that is being upgraded
+	Creator      id.UserID
+	Version      gomatrixserverlib.RoomVersion
+	Preset       string // private_chat, public_chat or trusted_private_chat
+	Published    bool   // visibility is public
+	AliasName    string // the localpart of the alias
+	Name, Topic  string
+	Invite       []id.UserID
+	Direct       bool
+	Content      map[string]json.RawMessage // creation_content
+	PowerLevels  map[string]json.RawMessage // power_level_content_override
+	InitialState []InitialState
+	// Of a room that is being upgraded: membership events to copy, and the levels of users once the new room is set up.
+	bans  []InitialState
+	users json.RawMessage
 }
 
 // InitialState is one event of initial_state.
@@ -49,9 +50,16 @@ var presets = map[string]preset{
 	"public_chat":          {spec.Public, "shared", "forbidden"},
 }
 
+// maxInitial bounds the invites, and the events of initial_state, of a new room: all of them are made in one transaction, while which every
+// other sender waits.
+const maxInitial = 500
+
 // Create makes a room and returns its id. It is there as a whole or not at all. Errors: M_UNSUPPORTED_ROOM_VERSION, M_ROOM_IN_USE,
-// M_INVALID_ROOM_STATE, M_INVALID_PARAM, M_BAD_JSON.
+// M_INVALID_ROOM_STATE, M_INVALID_PARAM, M_BAD_JSON, M_BAD_ALIAS, M_FORBIDDEN and M_INVITE_BLOCKED.
 func (s *Server) Create(ctx context.Context, r CreateRequest) (room id.RoomID, err error) {
+	if len(r.Invite) > maxInitial || len(r.InitialState) > maxInitial {
+		return "", merr.Newf(merr.InvalidParam, "A room begins with no more than %d invites and %d events of initial_state", maxInitial, maxInitial)
+	}
 	err = s.store.Update(ctx, func(tx *storage.Tx) error {
 		h, err := s.create(tx, r)
 		if err != nil {
@@ -87,8 +95,9 @@ func (s *Server) create(tx *storage.Tx, r CreateRequest) (*head, error) {
 	}
 	h := &head{
 		s: s, tx: tx, changed: map[storage.StateKey]bool{}, wake: map[id.UserID]bool{},
-		auth: &authState{tx: &tx.ReadTx, room: row, version: version, snap: &snapshot{events: map[storage.StateKey]*authEvent{}, known: true}},
+		auth: &authState{tx: &tx.ReadTx, room: row, version: version, snap: newSnapshot()},
 	}
+	h.auth.snap.known = true // nobody is joined yet
 	content, err := createContent(r, version)
 	if err != nil {
 		return nil, err
@@ -96,7 +105,7 @@ func (s *Server) create(tx *storage.Tx, r CreateRequest) (*head, error) {
 	if err := h.set(r.Creator, spec.MRoomCreate, "", content); err != nil {
 		return nil, asInvalidState(err)
 	}
-	if err := h.join(MemberRequest{Sender: r.Creator, Content: r.joinedContent}); err != nil {
+	if err := h.join(MemberRequest{Sender: r.Creator}); err != nil {
 		return nil, err
 	}
 	levels, err := powerLevels(r, version)
@@ -157,7 +166,7 @@ func createContent(r CreateRequest, version gomatrixserverlib.IRoomVersion) (jso
 	}
 	content["room_version"] = must(version.Version())
 	if !version.PrivilegedCreators() {
-		return must(content), nil
+		return must(content), checkCreateContent(content)
 	}
 	var extra []id.UserID
 	if raw, ok := content["additional_creators"]; ok {
@@ -183,7 +192,16 @@ func createContent(r CreateRequest, version gomatrixserverlib.IRoomVersion) (jso
 	if len(extra) > 0 {
 		content["additional_creators"] = must(extra)
 	}
-	return must(content), nil
+	return must(content), checkCreateContent(content)
+}
+
+// checkCreateContent refuses what would make a room unusable: auth rules that cannot read its create event allow nothing.
+func checkCreateContent(content map[string]json.RawMessage) error {
+	var known gomatrixserverlib.CreateContent
+	if err := json.Unmarshal(must(content), &known); err != nil {
+		return merr.New(merr.BadJSON, "creation_content has members of wrong types")
+	}
+	return nil
 }
 
 // powerLevels is the content of the first power levels event.
@@ -193,7 +211,8 @@ func powerLevels(r CreateRequest, version gomatrixserverlib.IRoomVersion) (json.
 	users := map[id.UserID]int64{}
 	tombstone := int64(100)
 	if version.PrivilegedCreators() {
-		tombstone = 150 // so that creators, who cannot be listed, are alone with it
+		// So that creators, who cannot be listed, are alone with it.
+		tombstone = max(150, gjson.ParseBytes(r.PowerLevels["state_default"]).Int()+1)
 	} else {
 		users[r.Creator] = 100
 		if r.Preset == "trusted_private_chat" {
@@ -240,7 +259,7 @@ func (h *head) nameAlias(r CreateRequest) error {
 	if err := h.addAlias(r.Creator, alias); err != nil {
 		return err
 	}
-	return h.set(r.Creator, spec.MRoomCanonicalAlias, "", must(map[string]any{"alias": alias}))
+	return asInvalidState(h.set(r.Creator, spec.MRoomCanonicalAlias, "", must(map[string]any{"alias": alias})))
 }
 
 // initialState sets what the preset, initial_state, name and topic ask for, the later ones taking precedence.
@@ -266,6 +285,9 @@ func (h *head) initialState(r CreateRequest, p preset) error {
 			return merr.Newf(merr.InvalidRoomState, "initial_state may not contain %s", e.Type)
 		case e.Type == spec.MRoomName && e.StateKey == "" && r.Name != "", e.Type == spec.MRoomTopic && e.StateKey == "" && r.Topic != "":
 			continue
+		}
+		if err := h.checkState(draft{typ: e.Type, stateKey: &e.StateKey, sender: r.Creator, content: e.Content}); err != nil {
+			return err
 		}
 		if err := h.set(r.Creator, e.Type, e.StateKey, e.Content); err != nil {
 			return asInvalidState(err)

@@ -15,6 +15,9 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
+// canJoin is the guest_access of a room that guests may join.
+const canJoin = "can_join"
+
 // MemberRequest is a change of a membership.
 type MemberRequest struct {
 	Room    id.RoomID
@@ -43,7 +46,7 @@ func (h *head) join(r MemberRequest) error {
 		return err
 	}
 	// Spec: client-server-api#guest-access
-	if r.Guest && h.room().Summary.GuestAccess != "can_join" {
+	if r.Guest && h.room().Summary.GuestAccess != canJoin {
 		return merr.New(merr.GuestAccessForbidden, "Guests may not join this room")
 	}
 	content, err := h.memberContent(r, spec.Join)
@@ -58,44 +61,29 @@ func (h *head) join(r MemberRequest) error {
 		}
 		content = withField(content, "join_authorised_via_users_server", string(authoriser))
 	}
-	from, err := h.predecessor()
-	if err != nil {
+	if _, err = h.add(draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Sender)), sender: r.Sender, content: content}); err != nil {
 		return err
 	}
-	if _, err = h.add(draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Sender)), sender: r.Sender, content: content}); err != nil || from == "" {
-		return err
-	}
-	return h.carryOver(r.Sender, from)
+	return h.carryOver(r.Sender)
 }
 
-// carryOver brings what a user has set for the room's predecessor along, if the user was in it.
+// expelGuests makes guests leave a room that does not allow them any more.
 //
-// Spec: client-server-api#server-behaviour-18
-func (h *head) carryOver(user id.UserID, from id.RoomID) error {
-	nid, err := h.tx.RoomNID(from)
-	if isNotFound(err) {
+// Spec: client-server-api#guest-access
+func (h *head) expelGuests() error {
+	if h.guests != canJoin || h.room().Summary.GuestAccess == canJoin {
 		return nil
 	}
+	guests, err := h.tx.LocalGuests(h.room().NID)
 	if err != nil {
 		return err
 	}
-	m, err := h.tx.Membership(nid, user)
-	if isNotFound(err) || err == nil && m.Membership != spec.Join {
-		return nil
+	for _, user := range guests {
+		if err := h.setMembership(MemberRequest{Sender: user, Target: user}, spec.Leave); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	return h.s.accounts.CarryOver(h.tx, user, from, h.room().ID)
-}
-
-// predecessor is the room that this one replaces; empty for most rooms.
-func (h *head) predecessor() (id.RoomID, error) {
-	create, err := h.auth.Create()
-	if err != nil || create == nil {
-		return "", err
-	}
-	return id.RoomID(text(gjson.GetBytes(create.Content(), "predecessor.room_id"))), nil
+	return nil
 }
 
 // authoriser finds a user of this server who may vouch for a restricted join: user is in one of the rooms that the rule names, and the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -65,6 +66,9 @@ func (s *Server) Upgrade(ctx context.Context, r UpgradeRequest) (replacement id.
 		if err := old.handOver(r.User, fresh); err != nil {
 			return err
 		}
+		if err := fresh.setUsers(r.User, create.users); err != nil {
+			return err
+		}
 		if err := fresh.finish(); err != nil {
 			return err
 		}
@@ -103,6 +107,8 @@ func (h *head) replacement(r UpgradeRequest, p power) (CreateRequest, error) {
 		}
 		if e != nil {
 			out.InitialState = append(out.InitialState, InitialState{typ, "", e.pdu.Content()})
+		} else if typ == spec.MRoomGuestAccess { // which the preset would open
+			out.InitialState = append(out.InitialState, InitialState{typ, "", must(map[string]string{"guest_access": "forbidden"})})
 		}
 	}
 	// A space keeps its children. Spec: client-server-api#spaces
@@ -112,17 +118,25 @@ func (h *head) replacement(r UpgradeRequest, p power) (CreateRequest, error) {
 			return out, err
 		}
 		for _, c := range children {
+			if !c.Get("content.via").IsArray() { // one that has been removed
+				continue
+			}
 			out.InitialState = append(out.InitialState, InitialState{c.Type, *c.StateKey, c.Content()})
 		}
 	}
 	if out.PowerLevels, err = h.transferredLevels(r, p, version); err != nil {
 		return out, err
 	}
+	if out.PowerLevels != nil && !version.PrivilegedCreators() {
+		out.users = out.PowerLevels["users"]
+		out.PowerLevels["users"] = withPowerFor(r.User, out.PowerLevels)
+	}
 	out.bans, err = h.transferredBans()
 	return out, err
 }
 
-// transferredLevels is the old room's power levels, made fit for the new room's version.
+// transferredLevels is the old room's power levels, made fit for the new room's version: as numbers, without creators where these have no level,
+// and with a level for them where they need one.
 func (h *head) transferredLevels(r UpgradeRequest, p power, version gomatrixserverlib.IRoomVersion) (map[string]json.RawMessage, error) {
 	e, err := h.auth.PowerLevels()
 	if err != nil || e == nil {
@@ -132,11 +146,11 @@ func (h *head) transferredLevels(r UpgradeRequest, p power, version gomatrixserv
 	if err := json.Unmarshal(e.Content(), &levels); err != nil {
 		return nil, merr.New(merr.InvalidRoomState, "The room's power levels cannot be read")
 	}
-	users := map[string]int64{}
-	for u, l := range p.Users {
-		users[u] = l
+	users, events := maps.Clone(p.Users), maps.Clone(p.Events)
+	if users == nil {
+		users = map[string]int64{}
 	}
-	for _, u := range p.creators { // from a version where creators have no level to one where they may need it
+	for _, u := range p.creators {
 		users[u] = 100
 	}
 	if version.PrivilegedCreators() {
@@ -144,17 +158,48 @@ func (h *head) transferredLevels(r UpgradeRequest, p power, version gomatrixserv
 		for _, u := range r.Creators {
 			delete(users, string(u))
 		}
-		events := map[string]int64{}
-		for t, l := range p.Events {
-			events[t] = l
+		if events == nil {
+			events = map[string]int64{}
 		}
 		events["m.room.tombstone"] = max(150, p.StateDefault+1)
+	}
+	for name, level := range map[string]int64{
+		"ban": p.Ban, "invite": p.Invite, "kick": p.Kick, "redact": p.Redact, "users_default": p.UsersDefault, "events_default": p.EventsDefault,
+		"state_default": p.StateDefault,
+	} {
+		levels[name] = must(level)
+	}
+	if _, set := levels["notifications"]; set {
+		levels["notifications"] = must(p.Notifications)
+	}
+	if events != nil {
 		levels["events"] = must(events)
-	} else if users[string(r.User)] < 100 {
-		users[string(r.User)] = 100
 	}
 	levels["users"] = must(users)
 	return levels, nil
+}
+
+// withPowerFor is the levels of users under which one of them can set up the new room, whatever they could do in the old one.
+func withPowerFor(user id.UserID, levels map[string]json.RawMessage) json.RawMessage {
+	content := gjson.ParseBytes(must(levels))
+	highest := content.Get("users").Get(escapePath(string(user))).Int()
+	for _, level := range []string{"state_default", "events_default", "ban", "invite"} {
+		highest = max(highest, content.Get(level).Int())
+	}
+	content.Get("events").ForEach(func(_, level gjson.Result) bool {
+		highest = max(highest, level.Int())
+		return true
+	})
+	return withField(levels["users"], string(user), highest)
+}
+
+// setUsers gives everybody the power that they had in the old room, once the new one is set up. users may be nil.
+func (h *head) setUsers(by id.UserID, users json.RawMessage) error {
+	e, err := h.auth.PowerLevels()
+	if err != nil || e == nil || users == nil || gjson.GetBytes(e.Content(), "users").Raw == string(users) {
+		return err
+	}
+	return h.set(by, spec.MRoomPowerLevels, "", withField(e.Content(), "users", users))
 }
 
 func (h *head) transferredBans() ([]InitialState, error) {
@@ -221,6 +266,9 @@ func (h *head) mute(user id.UserID) error {
 		return err
 	}
 	level := max(50, p.UsersDefault+1)
+	if p.EventsDefault >= level && p.Invite >= level {
+		return nil
+	}
 	content := json.RawMessage(e.Content())
 	if p.EventsDefault < level {
 		content = withField(content, "events_default", level)
@@ -229,6 +277,66 @@ func (h *head) mute(user id.UserID) error {
 		content = withField(content, "invite", level)
 	}
 	return allowFailure(h.set(user, spec.MRoomPowerLevels, "", content))
+}
+
+// succeeded carries over what those have set for this room who are in the room that replaces it already: who has made that. All others follow
+// when they join it.
+func (h *head) succeeded() error {
+	nid, err := h.tx.RoomNID(id.RoomID(h.room().Summary.Successor))
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	create, err := h.tx.CurrentStateKey(nid, storage.StateKey{Type: spec.MRoomCreate})
+	if err != nil || text(create.Get("content.predecessor.room_id")) != string(h.room().ID) {
+		return err
+	}
+	members, err := h.tx.LocalJoined(nid)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		membership, _, err := h.auth.membership(m.User)
+		if err == nil && membership == spec.Join {
+			err = h.s.accounts.CarryOver(h.tx, m.User, h.room().ID, id.RoomID(h.room().Summary.Successor))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carryOver brings what a user who joins has set for the room's predecessor along, if the user is in that. A room may claim any predecessor;
+// it is one if it names this room as its successor.
+//
+// Spec: client-server-api#room-upgrades
+func (h *head) carryOver(user id.UserID) error {
+	create, err := h.auth.Create()
+	if err != nil || create == nil {
+		return err
+	}
+	from := id.RoomID(text(gjson.GetBytes(create.Content(), "predecessor.room_id")))
+	if from == "" {
+		return nil
+	}
+	old, err := h.tx.Room(from)
+	if isNotFound(err) || err == nil && old.Summary.Successor != string(h.room().ID) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m, err := h.tx.Membership(old.NID, user)
+	if isNotFound(err) || err == nil && m.Membership != spec.Join {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return h.s.accounts.CarryOver(h.tx, user, from, h.room().ID)
 }
 
 // allowFailure lets a step be skipped that the user has no power for.

@@ -75,6 +75,20 @@ func (tx *ReadTx) PositionsByTime(room int64, from Moment, limit int, reverse bo
 	return collect(tx, scanOne[int64], sql, room, from.TS, from.Pos, limit)
 }
 
+// wordNIDs is the numbers of those words that are stored.
+func (tx *ReadTx) wordNIDs(values []string) ([]int64, error) {
+	out := make([]int64, 0, len(values))
+	for _, v := range values {
+		n, err := tx.wordNID(v)
+		if err == nil {
+			out = append(out, n)
+		} else if !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // StateOfTypeAt is the events of one type in a snapshot: those with the given state keys, or all of them where keys is nil.
 func (tx *ReadTx) StateOfTypeAt(snapshot int64, typ string, keys []string) ([]*Event, error) {
 	n, err := tx.wordNID(typ)
@@ -89,14 +103,9 @@ func (tx *ReadTx) StateOfTypeAt(snapshot int64, typ string, keys []string) ([]*E
 		deltas, err = collect(tx, scanDelta, chain+`select d.type, d.state_key, d.event from chain c
 			join state_deltas d on d.snapshot = c.nid where d.type = $2 order by c.depth desc`, snapshot, n)
 	} else {
-		nids := make([]int64, 0, len(keys))
-		for _, key := range keys {
-			nid, err := tx.wordNID(key)
-			if err == nil {
-				nids = append(nids, nid)
-			} else if !errors.Is(err, ErrNotFound) {
-				return nil, err
-			}
+		nids, err := tx.wordNIDs(keys)
+		if err != nil {
+			return nil, err
 		}
 		deltas, err = collect(tx, scanDelta, chain+`select d.type, d.state_key, d.event from chain c
 			join state_deltas d on d.snapshot = c.nid where d.type = $2 and `+tx.inInts("d.state_key", 3)+` order by c.depth desc`,

@@ -49,6 +49,7 @@ type Store struct {
 	keyCounts *keyCounts
 	inbox     *inbox
 	settling  settling
+	erased    erasures
 	committed atomic.Int64
 	views     atomic.Uint64
 	stop      context.CancelFunc // ends the listener

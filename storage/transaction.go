@@ -28,8 +28,8 @@ func (tx *Tx) SaveTxnAnswer(t Txn, answer string, ts int64) error {
 	return err
 }
 
-// ForgetTransactions removes answers given before ts, in milliseconds.
-func (tx *Tx) ForgetTransactions(ts int64) error {
-	_, err := tx.exec(`delete from transactions where ts < $1`, ts)
-	return err
+// ForgetTransactions removes up to limit answers given before ts, in milliseconds, the oldest first, and says how many.
+func (tx *Tx) ForgetTransactions(ts int64, limit int) (int64, error) {
+	return tx.exec(`delete from transactions where (user_id, device_id, endpoint, txn_id) in (
+		select user_id, device_id, endpoint, txn_id from transactions where ts < $1 order by ts limit $2)`, ts, limit)
 }

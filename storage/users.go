@@ -83,8 +83,10 @@ func (tx *Tx) PromoteGuest(user id.UserID, passwordHash string) error {
 // DeactivateUser takes away everything that makes an account usable and everything it has beside its events: devices with their tokens,
 // profile, account data, filters, third-party ids, keys and their backups. The user is marked as departing: see DepartingUsers.
 func (tx *Tx) DeactivateUser(user id.UserID, ts int64, erase bool) error {
-	err := tx.execOne(`update users set password_hash = '', deactivated_ts = $2, admin = 0, departing = 1,
-		erased = case when $3 = 1 then 1 else erased end where user_id = $1`, user, ts, erase)
+	err := tx.execOne("update users set password_hash = '', deactivated_ts = $2, admin = 0, departing = 1 where user_id = $1", user, ts)
+	if err == nil && erase {
+		err = tx.eraseUser(user)
+	}
 	if err != nil {
 		return err
 	}

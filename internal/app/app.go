@@ -49,6 +49,7 @@ type App struct {
 	doorbell *hub.Hub
 	accounts *account.Service
 	edus     *edu.Service
+	rooms    *roomserver.Server
 	media    *mediaapi.Service
 	web      *web.Server
 	cert     *certificate
@@ -103,12 +104,12 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	}
 	a.doorbell = hub.NewAt(a.store.CommittedPos(), opts.Clock.Now().UnixMilli(), hub.DefaultLimit)
 	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
-	rooms := roomserver.New(roomserver.Config{
+	a.rooms = roomserver.New(roomserver.Config{
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
 	}, a.store, a.doorbell, notifier, opts.Clock, a.log)
 	a.accounts, err = account.New(account.Deps{
-		Notifier: notifier, Store: a.store, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: rooms, Profiles: rooms,
+		Notifier: notifier, Store: a.store, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
@@ -125,7 +126,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return err
 	}
 	api := clientapi.New(clientapi.Deps{
-		Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: rooms, Clock: opts.Clock, EDUs: a.edus,
+		Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Syncer: syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
 		E2EE:   e2ee.New(id.ServerName(cfg.Server.Name), a.store, a.doorbell, opts.Clock),
 	})
@@ -266,8 +267,8 @@ func (a *App) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	var failed [3]error
-	for i, run := range []func(context.Context) error{a.accounts.Run, a.edus.Run, a.media.Run} {
+	var failed [4]error
+	for i, run := range []func(context.Context) error{a.accounts.Run, a.edus.Run, a.media.Run, a.rooms.Run} {
 		workers.Go(func() { failed[i] = run(work) })
 	}
 	err := a.serve(ctx, a.listeners()...)

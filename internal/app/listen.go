@@ -43,6 +43,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 	defer abort()
 	failed := make(chan error, len(listeners))
 	var requests gate
+	var unused unusedConns
 	var servers []*http.Server
 	var opened []net.Listener
 	addresses := map[string]net.Addr{}
@@ -62,6 +63,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 		addresses[l.key] = ln.Addr()
 		server := web.NewServer(l.address, requests.wrap(l.handler))
 		server.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)
+		server.ConnState = unused.note
 		server.BaseContext = func(net.Listener) context.Context { return work }
 		servers = append(servers, server)
 		a.log.Info("listening", "for", l.key, "address", ln.Addr().String())
@@ -80,6 +82,7 @@ func (a *App) serve(ctx context.Context, listeners ...listener) error {
 		running--
 	}
 	a.doorbell.Drain() // whoever only waits for something to happen is answered now
+	unused.close()
 	drain, cancel := context.WithTimeout(work, a.live.Get().Server.DrainTimeout)
 	defer cancel()
 	for _, server := range servers {
@@ -114,6 +117,41 @@ func (g *gate) wrap(next http.Handler) http.Handler {
 
 // close keeps requests out from now on, and returns when the last one has left.
 func (g *gate) close() { g.inside.Lock() }
+
+// unusedConns are the connections that have not made a request yet. Browsers and proxies open them in advance, and http.Server.Shutdown waits
+// five seconds for each to be used. The zero value is ready.
+type unusedConns struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+// note is for http.Server.ConnState.
+func (u *unusedConns) note(c net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(u.conns, c)
+	case u.closed:
+		c.Close()
+	default:
+		if u.conns == nil {
+			u.conns = map[net.Conn]bool{}
+		}
+		u.conns[c] = true
+	}
+}
+
+// close closes those there are, and those to come.
+func (u *unusedConns) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	for c := range u.conns {
+		c.Close()
+	}
+}
 
 // certificate is the TLS certificate of the federation listener; a reload reads it again, which is how renewed ones get into service.
 type certificate struct {

@@ -52,6 +52,9 @@ func (b *Batch) bundle(tx *storage.ReadTx, events []*storage.Event) error {
 	// The newest replies are shown with their own edits and references.
 	for _, c := range found {
 		parents[c.latest.ID] = c.latest
+		if err := b.erase(tx, []*storage.Event{c.latest}); err != nil {
+			return err
+		}
 	}
 	if err := b.aggregated(tx, parents, found); err != nil {
 		return err
@@ -235,7 +238,7 @@ func (b *Batch) edits(ev *storage.Event, list []storage.Relation) []int64 {
 
 // replaces reports whether an event that edits says may be a valid edit is one.
 func (b *Batch) replaces(parent, ev *storage.Event) bool {
-	if ev.StateKey != nil || ev.RedactedBy != 0 || ev.Status != storage.Accepted || !b.shows(ev) {
+	if ev.StateKey != nil || ev.RedactedBy != 0 || ev.Status != storage.Accepted || !b.shows(ev) || b.erased.hides(b.histories[ev.Room], ev) {
 		return false
 	}
 	// Of encrypted events the server cannot see what they contain.
@@ -290,6 +293,7 @@ func (b *Batch) aggregation(c *children) []byte {
 
 // child appends an event that is part of an aggregation.
 func (b *Batch) child(buf []byte, ev *storage.Event) []byte {
+	ev = b.shown(ev)
 	buf = b.open(buf, ev)
 	buf = b.unsigned(buf, ev)
 	return append(buf, '}')

@@ -70,12 +70,17 @@ type Batch struct {
 	histories map[int64]*visibility.History
 	beside    map[int64]*storage.Event // the replaced events and the redactions, by position
 	relations map[id.EventID][]byte    // m.relations
+	erased    erasure
 }
 
 // Prepare reads what is needed to show the events. A loaded history or aggregation is not part of Options.
 func Prepare(tx *storage.ReadTx, viewer Viewer, events []*storage.Event, opts Options) (*Batch, error) {
 	b := &Batch{viewer: viewer, opts: opts, now: opts.Now.UnixMilli(), histories: opts.Histories}
-	if opts.Federation {
+	var err error
+	if b.erased.users, err = tx.ErasedUsers(); err != nil {
+		return nil, err
+	}
+	if opts.Federation && len(b.erased.users) == 0 {
 		return b, nil
 	}
 	var missing map[int64]bool
@@ -108,6 +113,14 @@ func Prepare(tx *storage.ReadTx, viewer Viewer, events []*storage.Event, opts Op
 		}
 		b.histories = loaded
 	}
+	if len(b.erased.users) > 0 {
+		if err := b.erase(tx, events); err != nil {
+			return nil, err
+		}
+	}
+	if opts.Federation {
+		return b, nil
+	}
 	if len(positions) > 0 {
 		found, err := tx.EventsAt(positions)
 		if err != nil {
@@ -133,6 +146,7 @@ func Prepare(tx *storage.ReadTx, viewer Viewer, events []*storage.Event, opts Op
 // Spec: client-server-api#room-event-format
 func (b *Batch) Append(buf []byte, ev *storage.Event) []byte {
 	start := len(buf)
+	ev = b.shown(ev)
 	if b.opts.Federation {
 		buf = append(buf, ev.JSON...)
 	} else {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/storage/storagetest"
 )
 
 // Patience is how long, in real time, a client waits for an answer or for something to happen before the test fails.
@@ -56,7 +58,8 @@ func WithClock(c clock.Clock) Option { return func(s *Server) { s.clock = c } }
 // addresses that must not be connected to.
 func WithConfig(edit func(*config.Config)) Option { return func(s *Server) { edit(&s.cfg) } }
 
-// Start starts a server, which is closed when the test ends.
+// Start starts a server, which is closed when the test ends. Its database is SQLite, or PostgreSQL where storagetest.PostgresEnv is
+// set.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
 	s := &Server{t: t, cfg: config.Default(), clock: clock.Real()}
@@ -71,6 +74,10 @@ func Start(t testing.TB, options ...Option) *Server {
 	s.cfg.RateLimits.Enabled = false
 	s.cfg.Outbound.DenyNetworks = nil
 	s.cfg.Log.Level = config.LogWarn
+	if os.Getenv(storagetest.PostgresEnv) != "" {
+		database := storagetest.PostgresConfig(t)
+		s.cfg.Database.URL, s.cfg.Database.MaxConnections = database.URL, database.Readers
+	}
 	for _, o := range options {
 		o(s)
 	}

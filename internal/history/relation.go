@@ -3,8 +3,7 @@ package history
 import (
 	"slices"
 
-	"github.com/matrix-org/gomatrixserverlib"
-
+	"github.com/hearthd/hearth/internal/clientevent"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
 )
@@ -131,26 +130,10 @@ func (r *Room) roots(threads []storage.Thread, participated bool) ([]*storage.Ev
 		case participated && !own[ev.ID] && ev.Sender != r.user:
 			events[i] = nil
 		case r.ignored.Hides(ev):
-			if events[i], err = r.redacted(ev); err != nil {
+			if events[i], err = clientevent.Redacted(r.Version, ev); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return events, nil
-}
-
-// redacted is an event as it would be after its redaction.
-func (r *Room) redacted(ev *storage.Event) (*storage.Event, error) {
-	version, err := gomatrixserverlib.GetRoomVersion(r.Version)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := version.RedactEventJSON(ev.JSON)
-	if err != nil {
-		return nil, err
-	}
-	return &storage.Event{
-		Pos: ev.Pos, ID: ev.ID, Room: ev.Room, RoomID: ev.RoomID, Type: ev.Type, StateKey: ev.StateKey, Sender: ev.Sender, Depth: ev.Depth,
-		TS: ev.TS, StateBefore: ev.StateBefore, StateAfter: ev.StateAfter, Status: ev.Status, JSON: raw,
-	}, nil
 }

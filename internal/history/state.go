@@ -3,6 +3,7 @@ package history
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/hearthd/hearth/internal/clientevent"
@@ -108,8 +109,23 @@ func (r *Room) Senders(events []*storage.Event) ([]*storage.Event, error) {
 			keys = append(keys, sender)
 		}
 	}
-	members, err := r.tx.StateOfTypeAt(events[0].StateAfter, memberType, keys)
-	return inOrder(members), err
+	members, err := r.tx.CurrentStateOfKeys(r.NID, memberType, keys)
+	if err != nil {
+		return nil, err
+	}
+	// Most memberships have not changed since. For the others the state of that time must be asked, which costs more.
+	members = slices.DeleteFunc(members, func(ev *storage.Event) bool { return ev == nil || ev.Pos > events[0].Pos })
+	for _, ev := range members {
+		delete(known, *ev.StateKey)
+	}
+	if len(known) > 0 {
+		then, err := r.tx.StateOfTypeAt(events[0].StateAfter, memberType, slices.Collect(maps.Keys(known)))
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, then...)
+	}
+	return inOrder(members), nil
 }
 
 // snapshot is the state of the room at a point. Before the first event it is the state at the creation, when only the creator is there:

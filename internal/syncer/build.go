@@ -13,7 +13,6 @@ import (
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
-	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -24,7 +23,7 @@ type look struct {
 	answer
 	tx       *storage.ReadTx
 	now      time.Time
-	ignoring visibility.Ignored
+	unwanted wishes
 	changed  map[int64]int64 // last positions of rooms with events after since, where the hub does not know; else nil
 	global   []storage.AccountData
 	rooms    map[id.RoomID][]storage.AccountData
@@ -38,7 +37,7 @@ type look struct {
 func (l *look) build(ctx context.Context) error {
 	l.now = l.clock.Now()
 	var err error
-	if l.ignoring, err = l.Syncer.ignored.load(l.tx, l.User, l.next.Pos); err != nil {
+	if l.unwanted, err = l.Syncer.wishes.load(l.tx, l.User, l.next.Pos); err != nil {
 		return err
 	}
 	if err := l.loadAccountData(); err != nil {
@@ -239,8 +238,8 @@ func (l *look) sort(s *sorted, m *storage.Membership) {
 			s.join = append(s.join, *m)
 		}
 	case "invite":
-		// Spec: client-server-api#ignoring-users
-		if fresh && !l.ignoring.Has(m.Sender) {
+		// Spec: client-server-api#ignoring-users, client-server-api#invite-permission
+		if fresh && !l.unwanted.noInvites && !l.unwanted.ignored.Has(m.Sender) {
 			s.invite = append(s.invite, *m)
 		}
 	case "knock":

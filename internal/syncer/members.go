@@ -4,8 +4,6 @@ import (
 	"sync"
 
 	"github.com/hearthd/hearth/internal/id"
-	"github.com/hearthd/hearth/internal/visibility"
-	"github.com/hearthd/hearth/storage"
 )
 
 // sentMembers remembers which members of rooms devices that load them lazily have been told of, by the position of the token that the answer
@@ -87,40 +85,4 @@ func (s *sentMembers) sent(k deviceKey, room, next int64, user id.UserID) {
 		}
 	}
 	d.rooms[room][user] = next
-}
-
-// ignoredCache keeps whom users ignore, for as long as their account data does not change.
-type ignoredCache struct {
-	mu    sync.Mutex
-	users map[id.UserID]ignoredAt
-}
-
-type ignoredAt struct {
-	list visibility.Ignored
-	pos  int64
-}
-
-const maxIgnoredCache = 1 << 16
-
-func newIgnoredCache() *ignoredCache { return &ignoredCache{users: map[id.UserID]ignoredAt{}} }
-
-// load finds whom a user ignores at pos, the position of the snapshot.
-func (c *ignoredCache) load(tx *storage.ReadTx, user id.UserID, pos int64) (visibility.Ignored, error) {
-	c.mu.Lock()
-	e, ok := c.users[user]
-	c.mu.Unlock()
-	if ok && e.pos <= pos && tx.AccountDataUnchanged(user, e.pos) {
-		return e.list, nil
-	}
-	list, err := visibility.LoadIgnored(tx, user)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.users) >= maxIgnoredCache {
-		clear(c.users)
-	}
-	c.users[user] = ignoredAt{list, pos}
-	return list, nil
 }

@@ -141,7 +141,7 @@ func (r *room) member(o *opened, text string) {
 func (r *room) events(o *opened, t timeline, state stateDelta) error {
 	all := append(append(make([]*storage.Event, 0, len(t.events)+len(state.events)), t.events...), state.events...)
 	batch, err := clientevent.Prepare(r.tx, r.viewer(), all, clientevent.Options{
-		Now: r.now, WithoutRoomID: true, Bundle: t.limited || r.full, Federation: r.Filter.Federation, Ignored: r.ignoring,
+		Now: r.now, WithoutRoomID: true, Bundle: t.limited || r.full, Federation: r.Filter.Federation, Ignored: r.unwanted.ignored,
 		Histories: map[int64]*visibility.History{r.m.Room: r.history}, Fields: r.Filter.EventFields,
 	})
 	if err != nil {

@@ -47,12 +47,12 @@ type Syncer struct {
 	clock    clock.Clock
 	started  int64 // the ephemeral counter when this process began
 	members  *sentMembers
-	ignored  *ignoredCache
+	wishes   *wishCache
 }
 
 // New returns a Syncer.
 func New(store *storage.Store, h *hub.Hub, e Ephemera, rules Rules, c clock.Clock) *Syncer {
-	return &Syncer{store: store, hub: h, ephemera: e, rules: rules, clock: c, started: e.Ephemeral(), members: newSentMembers(), ignored: newIgnoredCache()}
+	return &Syncer{store: store, hub: h, ephemera: e, rules: rules, clock: c, started: e.Ephemeral(), members: newSentMembers(), wishes: newWishCache()}
 }
 
 // Request is one /sync.

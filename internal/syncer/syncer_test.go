@@ -565,6 +565,22 @@ func TestIgnoredUsers(t *testing.T) {
 	check(t, "no longer ignored", []string{"shown again"}, told(joined(c.sync(), room).Get("timeline.events")))
 }
 
+func TestInvitesAreHiddenFromWhoWantsNone(t *testing.T) {
+	r := newRig(t)
+	room := r.room("a")
+	c := r.client(bob)
+	c.sync()
+	r.data(bob, "", "m.invite_permission_config", `{"default_action":"block"}`)
+	c.sync()
+	room.Member(alice, bob, "invite")
+	check(t, "news", false, c.sync().Get("rooms").Exists())
+	c.since = ""
+	check(t, "initially", false, c.sync().Get("rooms").Exists())
+	r.data(bob, "", "m.invite_permission_config", `{}`)
+	c.since = ""
+	check(t, "invite", true, section(c.sync(), "invite", room).Exists())
+}
+
 func TestUnreadCounts(t *testing.T) {
 	r := newRig(t)
 	room := r.room("a")

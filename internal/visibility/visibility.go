@@ -114,6 +114,19 @@ func (h *History) EverJoined() bool {
 	return false
 }
 
+// JoinedBefore reports whether the viewer was joined at some time before a position.
+func (h *History) JoinedBefore(pos int64) bool {
+	for _, v := range h.membership {
+		if v.pos >= pos {
+			break
+		}
+		if v.value == "join" {
+			return true
+		}
+	}
+	return false
+}
+
 // Until is the last position at which the viewer was in the room: the largest number for somebody who is joined now, the position at which a
 // former member left, and 0 for somebody who was never joined.
 func (h *History) Until() int64 {

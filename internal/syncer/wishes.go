@@ -1,0 +1,71 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/visibility"
+	"github.com/hearthd/hearth/storage"
+)
+
+// wishes is what a user does not want to see.
+type wishes struct {
+	ignored   visibility.Ignored
+	noInvites bool
+}
+
+// wishCache keeps the wishes of users for as long as their account data does not change.
+type wishCache struct {
+	mu    sync.Mutex
+	users map[id.UserID]wishesAt
+}
+
+type wishesAt struct {
+	wishes
+	pos int64
+}
+
+const maxWishCache = 1 << 16
+
+func newWishCache() *wishCache { return &wishCache{users: map[id.UserID]wishesAt{}} }
+
+// load finds the wishes of a user at pos, the position of the snapshot.
+func (c *wishCache) load(tx *storage.ReadTx, user id.UserID, pos int64) (wishes, error) {
+	c.mu.Lock()
+	e, ok := c.users[user]
+	c.mu.Unlock()
+	if ok && e.pos <= pos && tx.AccountDataUnchanged(user, e.pos) {
+		return e.wishes, nil
+	}
+	w, err := loadWishes(tx, user)
+	if err != nil {
+		return wishes{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.users) >= maxWishCache {
+		clear(c.users)
+	}
+	c.users[user] = wishesAt{w, pos}
+	return w, nil
+}
+
+func loadWishes(tx *storage.ReadTx, user id.UserID) (w wishes, err error) {
+	if w.ignored, err = visibility.LoadIgnored(tx, user); err != nil {
+		return w, err
+	}
+	// Spec: client-server-api#invite-permission
+	d, err := tx.AccountData(user, "", "m.invite_permission_config")
+	if errors.Is(err, storage.ErrNotFound) {
+		return w, nil
+	}
+	if err != nil {
+		return w, fmt.Errorf("load the invite permission: %w", err)
+	}
+	w.noInvites = gjson.GetBytes(d.Content, "default_action").Str == "block"
+	return w, nil
+}

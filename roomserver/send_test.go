@@ -1,0 +1,172 @@
+package roomserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/matrix-org/gomatrixserverlib/spec"
+
+	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+	"github.com/hearthd/hearth/storage/storagetest"
+)
+
+func (f *fixture) send(room id.RoomID, user id.UserID, typ, content string) (id.EventID, error) {
+	f.t.Helper()
+	return f.Send(context.Background(), SendRequest{Room: room, Sender: user, Type: typ, Content: json.RawMessage(content)})
+}
+
+func (f *fixture) mustSend(room id.RoomID, user id.UserID, content string) id.EventID {
+	f.t.Helper()
+	e, err := f.send(room, user, "m.room.message", content)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return e
+}
+
+func relates(relType string, parent id.EventID, key string) string {
+	return fmt.Sprintf(`{"body":"x","m.relates_to":{"rel_type":%q,"event_id":%q,"key":%q}}`, relType, parent, key)
+}
+
+// What a client may write into an event must not make a database refuse it.
+func TestTextWithNULIsStored(t *testing.T) {
+	ctx := context.Background()
+	storagetest.Each(t, func(t *testing.T, store *storage.Store) {
+		f := start(t, store)
+		room := f.create(CreateRequest{Preset: "public_chat", Name: "na\x00me", Topic: "to\x00pic"})
+		err := f.Join(ctx, MemberRequest{Room: room, Sender: bob, Content: json.RawMessage(`{"displayname":"bo\u0000b"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parent := f.mustSend(room, alice, `{"body":"se\u0000arch"}`)
+		f.mustSend(room, alice, `{"m.relates_to":{"rel_type":"m.annotation","event_id":"`+string(parent)+`","key":"\u0000"}}`)
+		_, err = f.send(room, alice, "m.room.message", `{"m.relates_to":{"rel_type":"m.annotation","event_id":"`+string(parent)+`","key":"\u0000"}}`)
+		wantCode(t, err, merr.DuplicateAnnotation)
+		f.mustSend(room, alice, `{"m.relates_to":{"rel_type":"m\u0000","event_id":"$\u0000"}}`)
+		f.mustSet(room, alice, "m.room.tombstone", "", `{"replacement_room":"!\u0000"}`)
+		f.mustSet(room, alice, spec.MRoomJoinRules, "", `{"join_rule":"restricted","allow":[{"type":"m.room_membership","room_id":"!\u0000:x"}]}`)
+		wantCode(t, f.Join(ctx, MemberRequest{Room: room, Sender: carol}), merr.Forbidden)
+		if row := f.row(room); row.Summary.Name != "na\ufffdme" {
+			t.Errorf("the name is %q", row.Summary.Name)
+		}
+	})
+}
+
+func TestAThreadOfAnyNameIsCounted(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, store *storage.Store) {
+		f := start(t, store)
+		room := f.create(CreateRequest{Preset: "public_chat"})
+		if err := f.Join(context.Background(), MemberRequest{Room: room, Sender: bob}); err != nil {
+			t.Fatal(err)
+		}
+		long := make([]byte, 20_000)
+		for i := range long {
+			long[i] = byte('a' + i*i%26) // hard to compress: an index entry has to stay below 2,700 bytes
+		}
+		f.mustSend(room, alice, relates("m.thread", id.EventID(long), ""))
+		f.view(func(tx *storage.ReadTx) error {
+			got, err := tx.UnreadOf(bob, f.rowIn(tx, room).NID)
+			if err == nil && (len(got) != 1 || got[0].Thread != "" || got[0].Notify != 1) {
+				t.Errorf("bob has %d counts", len(got))
+			}
+			return err
+		})
+	})
+}
+
+func (f *fixture) rowIn(tx *storage.ReadTx, room id.RoomID) *storage.Room {
+	f.t.Helper()
+	row, err := tx.Room(room)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return row
+}
+
+// Spec: client-server-api#forming-relationships-between-events
+func TestEventsOfOtherRoomsAreNotRelatedTo(t *testing.T) {
+	f := start(t, storagetest.Open(t))
+	club, room := f.create(CreateRequest{}), f.create(CreateRequest{Creator: bob})
+	secret := f.say(club, alice, "hello")
+	for _, typ := range []string{"m.thread", "m.reference", "m.replace"} {
+		f.mustSend(room, bob, relates(typ, secret, ""))
+	}
+	f.view(func(tx *storage.ReadTx) error {
+		got, err := tx.Relations(secret, "")
+		if len(got) != 0 {
+			t.Errorf("relations %+v", got)
+		}
+		return err
+	})
+}
+
+// Spec: client-server-api#validation-of-mthread-relationships
+func TestAThreadHasNoThreadsWithin(t *testing.T) {
+	f := start(t, storagetest.Open(t))
+	room := f.create(CreateRequest{})
+	root := f.say(room, alice, "root")
+	reply := f.mustSend(room, alice, relates("m.thread", root, ""))
+	_, err := f.send(room, alice, "m.room.message", relates("m.thread", reply, ""))
+	wantCode(t, err, merr.InvalidParam)
+	f.mustSend(room, alice, relates("m.thread", root, ""))
+	f.mustSend(room, alice, relates("m.thread", "$unknown", ""))
+}
+
+func TestJSONThatSaysSomethingTwiceIsJudgedByWhatIsStored(t *testing.T) {
+	f := start(t, storagetest.Open(t))
+	room := f.create(CreateRequest{AliasName: "good"})
+	_, err := f.set(room, alice, spec.MRoomCanonicalAlias, "", `{"alias":"#good:hearth.test","alias":"#evil:hearth.test"}`)
+	wantCode(t, err, merr.BadAlias)
+	parent := f.say(room, alice, "hello")
+	again := `{"m.relates_to":{"rel_type":"m.annotation","event_id":"` + string(parent) + `","key":%s}}`
+	f.mustSend(room, alice, fmt.Sprintf(again, `"a"`))
+	_, err = f.send(room, alice, "m.room.message", fmt.Sprintf(again, `"b","key":"a"`))
+	wantCode(t, err, merr.DuplicateAnnotation)
+}
+
+func TestOldTransactionsAreForgotten(t *testing.T) {
+	ctx := context.Background()
+	storagetest.Each(t, func(t *testing.T, store *storage.Store) {
+		f := start(t, store)
+		now := f.Server.clock.(*clock.Fake)
+		room := f.create(CreateRequest{})
+		send := func(txn string) id.EventID {
+			e, err := f.Send(ctx, SendRequest{Room: room, Sender: alice, Type: "m.room.message", Content: json.RawMessage(`{}`), Txn: storage.Txn{User: alice, Device: "D", ID: txn}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		work, stop := context.WithCancel(ctx)
+		done := make(chan error)
+		go func() { done <- f.Run(work) }()
+		first := send("1")
+		now.BlockUntil(1)
+		now.Advance(txnLife - time.Hour)
+		now.BlockUntil(1)
+		if send("1") != first {
+			t.Error("forgotten too early")
+		}
+		send("2")
+		now.Advance(2 * time.Hour)
+		now.BlockUntil(1)
+		f.view(func(tx *storage.ReadTx) error {
+			if _, err := tx.TxnAnswer(storage.Txn{User: alice, Device: "D", ID: "1"}); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("the old one is there still: %v", err)
+			}
+			_, err := tx.TxnAnswer(storage.Txn{User: alice, Device: "D", ID: "2"})
+			return err
+		})
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

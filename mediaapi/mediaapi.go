@@ -1,5 +1,5 @@
 // Package mediaapi serves the content repository: uploads, downloads, thumbnails and link previews, on the endpoints that need
-// authentication and on the legacy ones that do not, with the freeze between them (docs: MEDIA.md, section 0).
+// authentication and on the legacy ones that do not, with the freeze between them (docs/media.md).
 //
 // One content URI is one row; its bytes are a blob that other rows may share. Every decision - who may see it, whether it is frozen or
 // quarantined - is made for the row and never for the blob. The package refuses to speak to other Matrix servers itself: that is the

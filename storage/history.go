@@ -103,8 +103,8 @@ func (tx *ReadTx) StateOfTypeAt(snapshot int64, typ string, keys []string) ([]*E
 		deltas, err = collect(tx, scanDelta, chain+`select d.type, d.state_key, d.event from chain c
 			join state_deltas d on d.snapshot = c.nid where d.type = $2 order by c.depth desc`, snapshot, n)
 	} else {
-		nids, err := tx.wordNIDs(keys)
-		if err != nil {
+		var nids []int64
+		if nids, err = tx.wordNIDs(keys); err != nil {
 			return nil, err
 		}
 		deltas, err = collect(tx, scanDelta, chain+`select d.type, d.state_key, d.event from chain c

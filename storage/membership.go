@@ -38,14 +38,14 @@ func (tx *ReadTx) memberships(rows []*membershipRow, err error) ([]Membership, e
 	if err != nil {
 		return nil, err
 	}
-	nids := make([]int64, 0, len(rows)+1)
-	for _, r := range rows {
-		nids = append(nids, r.member)
+	nids, rooms := make([]int64, 0, len(rows)+1), make([]int64, len(rows))
+	for i, r := range rows {
+		nids, rooms[i] = append(nids, r.member), r.Room
 		if r.sender != r.member {
 			nids = append(nids, r.sender)
 		}
 	}
-	if err := tx.warmWords(nids); err != nil {
+	if err := errors.Join(tx.warmWords(nids), tx.warmRooms(rooms)); err != nil {
 		return nil, err
 	}
 	out := make([]Membership, len(rows))

@@ -11,16 +11,27 @@ import (
 type membershipCache struct {
 	mu    sync.Mutex
 	epoch int64
-	rows  int
+	bytes int
 	users map[id.UserID]cachedMemberships
 }
 
 type cachedMemberships struct {
 	list []Membership
 	pos  int64 // of the newest of them
+	size int
 }
 
-const maxCachedMemberships = 200_000
+// maxMembershipBytes bounds the memory of the cache. An invite can be large: its stripped state has the room's topic in it.
+const maxMembershipBytes = 64 << 20
+
+func sizeOf(list []Membership) int {
+	n := 100
+	for i := range list {
+		m := &list[i]
+		n += 250 + len(m.Name) + len(m.AvatarURL) + len(m.Stripped)
+	}
+	return n
+}
 
 func newMembershipCache() *membershipCache {
 	return &membershipCache{users: map[id.UserID]cachedMemberships{}}
@@ -46,25 +57,25 @@ func (c *membershipCache) add(user id.UserID, list []Membership, epoch int64) {
 	if _, known := c.users[user]; known || epoch != c.epoch {
 		return
 	}
+	e := cachedMemberships{list: list, size: sizeOf(list)}
 	for u, old := range c.users {
-		if c.rows+len(list) <= maxCachedMemberships {
+		if c.bytes+e.size <= maxMembershipBytes {
 			break
 		}
-		c.rows -= len(old.list)
+		c.bytes -= old.size
 		delete(c.users, u)
 	}
-	e := cachedMemberships{list: list}
 	for i := range list {
 		e.pos = max(e.pos, list[i].Pos)
 	}
 	c.users[user] = e
-	c.rows += len(list)
+	c.bytes += e.size
 }
 
 func (c *membershipCache) drop(user id.UserID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
-	c.rows -= len(c.users[user].list)
+	c.bytes -= c.users[user].size
 	delete(c.users, user)
 }

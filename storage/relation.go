@@ -51,7 +51,8 @@ func (tx *Tx) DropRelation(child int64) error {
 		return err
 	}
 	var latest, replies int64
-	err = tx.queryRow(`select coalesce(max(child), 0), count(*) from relations where parent = $1 and rel_type = 'm.thread'`, parent).Scan(&latest, &replies)
+	err = tx.queryRow(`select coalesce(max(child), 0), count(*) from relations where parent = $1 and rel_type = 'm.thread' and room = $2`,
+		parent, room).Scan(&latest, &replies)
 	if err != nil {
 		return err
 	}
@@ -99,6 +100,13 @@ func (tx *ReadTx) relations(sql string, args ...any) ([]Relation, error) {
 		return v, err
 	}, sql, args...)
 	if err != nil {
+		return nil, err
+	}
+	nids := make([]int64, 0, 2*len(rows))
+	for _, r := range rows {
+		nids = append(nids, r.typ, r.sender)
+	}
+	if err := tx.warmWords(nids); err != nil {
 		return nil, err
 	}
 	out := make([]Relation, len(rows))

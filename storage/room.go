@@ -104,6 +104,31 @@ func (tx *ReadTx) RoomID(nid int64) (id.RoomID, error) {
 	return id.RoomID(s), nil
 }
 
+// warmRooms brings the ids of many rooms into memory with one query, so that RoomID answers from there afterwards.
+func (tx *ReadTx) warmRooms(nids []int64) error {
+	var missing []int64
+	for _, n := range nids {
+		if _, ok := tx.store.roomIDs.name(n); !ok {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) < 2 || tx.writer != nil { // in an Update nothing read may be cached before the commit
+		return nil
+	}
+	type pair struct {
+		nid  int64
+		room string
+	}
+	rows, err := collect(tx, func(r rowScanner) (p pair, err error) {
+		err = r.Scan(&p.nid, &p.room)
+		return p, err
+	}, `select nid, room_id from rooms where `+tx.inInts("nid", 1), list(missing))
+	for _, p := range rows {
+		tx.store.roomIDs.add(p.nid, p.room)
+	}
+	return err
+}
+
 // LastPositions is the position of the newest event of every room that has one after pos.
 func (tx *ReadTx) LastPositions(pos int64) (map[int64]int64, error) {
 	type last struct{ room, pos int64 }

@@ -71,6 +71,9 @@ func (tx *ReadTx) CountHits(words string, rooms []int64, most int) (int, error) 
 	return n, err
 }
 
+// maxTerms bounds the words of a search; what comes after them is not looked for.
+const maxTerms = 64
+
 // Hit is an event that a search found; a higher Rank fits better.
 type Hit struct {
 	Pos  int64
@@ -84,6 +87,7 @@ func (tx *ReadTx) Search(words string, rooms []int64, byRank bool, before int64,
 	if len(terms) == 0 || len(rooms) == 0 {
 		return []Hit{}, nil
 	}
+	terms = terms[:min(len(terms), maxTerms)]
 	order := "e.pos desc"
 	if byRank {
 		order = "rank desc, e.pos desc"

@@ -23,14 +23,14 @@ type stateDelta struct {
 // Spec: client-server-api#get_matrixclientv3sync
 func (r *room) state(t *timeline) (stateDelta, error) {
 	var d stateDelta
-	s := stateReader{room: r, t: t, shown: map[int64]bool{}, want: map[storage.StateKey]int64{}}
-	for _, ev := range t.events {
-		if ev.StateKey != nil {
-			s.shown[ev.Pos] = true
-		}
-	}
+	s := stateReader{room: r, t: t}
 	if err := s.changes(); err != nil {
 		return d, fmt.Errorf("load state changes: %w", err)
+	}
+	if s.cut() {
+		if err := s.changes(); err != nil {
+			return d, fmt.Errorf("load state changes: %w", err)
+		}
 	}
 	if (s.moved || r.full) && r.m.Membership == "join" {
 		var err error
@@ -86,6 +86,12 @@ type stateReader struct {
 
 // changes finds what has changed since the client last looked.
 func (s *stateReader) changes() error {
+	s.shown, s.want = map[int64]bool{}, map[storage.StateKey]int64{}
+	for _, ev := range s.t.events {
+		if ev.StateKey != nil {
+			s.shown[ev.Pos] = true
+		}
+	}
 	start := max(s.t.start, s.after)
 	if start > s.after && s.after != everything {
 		gap, err := s.tx.StateChanges(s.m.Room, storage.Span{After: s.after, UpTo: min(start, s.end)})
@@ -110,6 +116,26 @@ func (s *stateReader) changes() error {
 		}
 	}
 	return nil
+}
+
+// cut shortens a timeline with a state event whose successor is not in it, because the client may not see it or does not want to: clients
+// apply the timeline after the state, so they would go back to what is over. What is cut off is part of the state before the timeline.
+func (s *stateReader) cut() bool {
+	if s.UseStateAfter || len(s.late) == 0 {
+		return false
+	}
+	for i := len(s.t.events) - 1; i >= 0; i-- {
+		ev := s.t.events[i]
+		if ev.StateKey == nil {
+			continue
+		}
+		if _, replaced := s.late[storage.StateKey{Type: ev.Type, Key: *ev.StateKey}]; replaced {
+			s.t.events = s.t.events[i+1:]
+			s.t.start, s.t.limited = ev.Pos, true
+			return true
+		}
+	}
+	return false
 }
 
 // whole wants all of the state, but for the members that the client does not want.

@@ -1,7 +1,7 @@
 // Package syncer answers /sync: it turns a token into what has happened since, from one snapshot of the database. What an answer costs
 // follows what changed: rooms and personal data of which the hub and the store know that nothing has happened are not looked at, and where
-// nothing at all has happened the database is not asked. It refuses to know HTTP, and to change anything but the queue of
-// messages to the device that asks.
+// nothing at all has happened the database is not asked. It refuses to know HTTP, and to change anything but the queue of messages
+// to the device that asks.
 package syncer
 
 import (

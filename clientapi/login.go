@@ -14,7 +14,7 @@ func (a *API) loginRoutes() []web.Route {
 	return []web.Route{
 		{"GET", "/_matrix/client/v3/login", web.None, web.RateNone, a.loginFlows},
 		{"POST", "/_matrix/client/v3/login", web.None, web.RateLogin, a.login},
-		{"POST", "/_matrix/client/v1/login/get_token", web.User, web.RateLogin, a.loginToken},
+		{"POST", "/_matrix/client/v1/login/get_token", web.User | web.WhileSuspended, web.RateLogin, a.loginToken},
 		// Nobody guesses a refresh token, and a whole office may refresh from one address.
 		{"POST", "/_matrix/client/v3/refresh", web.None, web.RateWrite, a.refresh},
 		{"POST", "/_matrix/client/v3/logout", leaving, web.RateNone, a.logout},

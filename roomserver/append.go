@@ -9,6 +9,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -271,11 +272,11 @@ func appendStripped(b, content []byte, sender, key, typ string) []byte {
 	b = append(b, `{"content":`...)
 	b = append(b, content...)
 	b = append(b, `,"sender":`...)
-	b = appendString(b, sender)
+	b = canonjson.AppendString(b, sender)
 	b = append(b, `,"state_key":`...)
-	b = appendString(b, key)
+	b = canonjson.AppendString(b, key)
 	b = append(b, `,"type":`...)
-	b = appendString(b, typ)
+	b = canonjson.AppendString(b, typ)
 	return append(b, '}')
 }
 

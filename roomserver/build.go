@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
+	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
@@ -44,6 +46,22 @@ func (d draft) key() (storage.StateKey, bool) {
 		return storage.StateKey{}, false
 	}
 	return storage.StateKey{Type: d.typ, Key: *d.stateKey}, true
+}
+
+// canonicalContent checks what a client wants as content and brings it into canonical form.
+func canonicalContent(content json.RawMessage, version gomatrixserverlib.IRoomVersion) ([]byte, error) {
+	canonical := canonjson.Canonical
+	if version.CheckCanonicalJSON([]byte(`[9007199254740992]`)) != nil {
+		canonical = canonjson.Strict
+	}
+	out, err := canonical(content)
+	switch {
+	case errors.Is(err, canonjson.ErrNumber):
+		return nil, merr.New(merr.BadJSON, "Numbers in events must be integers between -2^53+1 and 2^53-1")
+	case err != nil || out[0] != '{':
+		return nil, merr.New(merr.BadJSON, "The content of an event must be an object")
+	}
+	return out, nil
 }
 
 // place is where in a room's graph a draft goes.
@@ -162,24 +180,24 @@ func (e eventWriter) write(b, content []byte, hashes, signatures string, full bo
 	b = appendIDs(b, e.p.prev)
 	if e.d.redacts != "" && full && !redactsInContent(e.p.version) {
 		b = append(b, `,"redacts":`...)
-		b = appendString(b, string(e.d.redacts))
+		b = canonjson.AppendString(b, string(e.d.redacts))
 	}
 	if e.p.room != "" {
 		b = append(b, `,"room_id":`...)
-		b = appendString(b, string(e.p.room))
+		b = canonjson.AppendString(b, string(e.p.room))
 	}
 	b = append(b, `,"sender":`...)
-	b = appendString(b, string(e.d.sender))
+	b = canonjson.AppendString(b, string(e.d.sender))
 	if signatures != "" {
 		b = append(b, `,"signatures":`...)
 		b = append(b, signatures...)
 	}
 	if e.d.stateKey != nil {
 		b = append(b, `,"state_key":`...)
-		b = appendString(b, *e.d.stateKey)
+		b = canonjson.AppendString(b, *e.d.stateKey)
 	}
 	b = append(b, `,"type":`...)
-	b = appendString(b, e.d.typ)
+	b = canonjson.AppendString(b, e.d.typ)
 	return append(b, '}')
 }
 
@@ -189,37 +207,9 @@ func appendIDs(b []byte, ids []id.EventID) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, string(v))
+		b = canonjson.AppendString(b, string(v))
 	}
 	return append(b, ']')
-}
-
-// appendString appends a string in canonical JSON: only quotes, backslashes and control characters are escaped.
-func appendString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c == '\n':
-			b = append(b, `\n`...)
-		case c == '\r':
-			b = append(b, `\r`...)
-		case c == '\t':
-			b = append(b, `\t`...)
-		case c == '\b':
-			b = append(b, `\b`...)
-		case c == '\f':
-			b = append(b, `\f`...)
-		case c < 0x20:
-			b = append(b, `\u00`...)
-			b = append(b, hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
-		}
-	}
-	return append(b, '"')
 }
 
 // keepsContent is the event types of which a redaction keeps something, in any room version. All others keep nothing.
@@ -237,7 +227,7 @@ func redactedContent(d draft, version gomatrixserverlib.IRoomVersion, content []
 	}
 	event := make([]byte, 0, len(content)+64)
 	event = append(event, `{"type":`...)
-	event = appendString(event, d.typ)
+	event = canonjson.AppendString(event, d.typ)
 	event = append(event, `,"content":`...)
 	event = append(event, content...)
 	event = append(event, '}')

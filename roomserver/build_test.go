@@ -12,6 +12,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
+	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -77,7 +78,7 @@ func hasEscapedKey(raw []byte) bool {
 			return false
 		}
 		// Values are looked at as well: that leaves out some events more than it must.
-		if s, ok := token.(string); ok && len(appendString(nil, s)) != len(s)+2 {
+		if s, ok := token.(string); ok && len(canonjson.AppendString(nil, s)) != len(s)+2 {
 			return true
 		}
 	}

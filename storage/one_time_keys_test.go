@@ -151,7 +151,9 @@ func TestKeysGoWithTheirDevice(t *testing.T) {
 		if diff := cmp.Diff([]string{"y"}, signatures(bob)); diff != "" {
 			t.Error(diff)
 		}
-		keys := found(t, s, func(tx *storage.ReadTx) ([]storage.DeviceKeys, error) { return tx.DeviceKeysOf([]id.UserID{alice, bob}) })
+		keys := found(t, s, func(tx *storage.ReadTx) ([]storage.DeviceKeys, error) {
+			return tx.DeviceKeysOf([]id.UserID{alice, bob})
+		})
 		if len(keys) > 0 {
 			t.Errorf("keys of devices that are gone: %v", keys)
 		}

@@ -14,9 +14,10 @@ type Person struct {
 	AvatarURL   string
 }
 
-// likePattern is a pattern for texts that have a lower-case word in them, to be used with escape '\'.
+// likePattern is a pattern for texts that have a lower-case word in them, to be used with escape '\'. It leaves out NUL, which PostgreSQL
+// refuses.
 func likePattern(word string) string {
-	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(word) + "%"
+	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, "\x00", "").Replace(word) + "%"
 }
 
 // isASCII reports whether both databases fold the case of a text in the same way.

@@ -394,7 +394,9 @@ func TestToDevice(t *testing.T) {
 	a := hearthtest.Start(t)
 	alice, bob := a.User("alice"), a.User("bob")
 	phone := bob.Login()
-	send := func(txn string, messages fields) { alice.Must("PUT", path("sendToDevice", "m.test", txn), fields{"messages": messages}) }
+	send := func(txn string, messages fields) {
+		alice.Must("PUT", path("sendToDevice", "m.test", txn), fields{"messages": messages})
+	}
 	numbers := func(r hearthtest.Response) []int {
 		var out []int
 		for _, e := range hearthtest.Events(r.At("to_device", "events")) {

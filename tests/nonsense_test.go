@@ -47,12 +47,12 @@ var queries = []string{
 func TestNonsense(t *testing.T) {
 	t.Parallel()
 	a := hearthtest.Start(t)
-	alice, bob := a.User("alice"), a.User("bob")
+	alice, bob, admin, victim := a.User("alice"), a.User("bob"), a.Admin("admin"), a.User("victim")
 	room := alice.CreateRoom()
 	event := alice.Say(room, "hi")
 	bob.Join(room)
-	real := map[string]string{
-		"roomID": string(room), "roomIDOrAlias": string(room), "userID": string(alice.ID), "eventID": string(event), "eventType": "m.room.message",
+	names := map[string]string{
+		"roomID": string(room), "roomIDOrAlias": string(room), "eventID": string(event), "eventType": "m.room.message",
 		"deviceID": string(alice.Device), "serverName": string(a.Name), "roomAlias": "#nonsense:" + string(a.Name), "relType": "m.thread",
 		"scope": "global", "kind": "content", "receiptType": "m.read", "keyName": "displayname", "stateKey": "x", "txnID": "1",
 	}
@@ -67,7 +67,12 @@ func TestNonsense(t *testing.T) {
 				break
 			}
 			n++
-			nonsense(t, alice, r, real, i)
+			u, target := alice, alice
+			if strings.Contains(r.Path, "/admin/") {
+				u, target = admin, victim
+			}
+			names["userID"] = string(target.ID)
+			nonsense(t, u, r, names, i)
 		}
 	}
 	if n < 1000 {
@@ -77,12 +82,12 @@ func TestNonsense(t *testing.T) {
 }
 
 // nonsense makes the request number i to a route. Every other one names things that are there, so that the rest is looked at.
-func nonsense(t *testing.T, u *hearthtest.User, r web.Route, real map[string]string, i int) {
+func nonsense(t *testing.T, u *hearthtest.User, r web.Route, names map[string]string, i int) {
 	t.Helper()
 	segments := strings.Split(r.Path, "/")
 	for k, s := range segments {
 		if name, ok := strings.CutPrefix(s, "{"); ok {
-			value := url.PathEscape(real[strings.TrimSuffix(name, "}")])
+			value := url.PathEscape(names[strings.TrimSuffix(name, "}")])
 			if value == "" || i%2 == 0 {
 				value = values[(i+k)%len(values)]
 			}

@@ -75,7 +75,11 @@ func (n *Notifier) Outcome(tx *storage.ReadTx, room *storage.Room, e *storage.Ev
 	if err != nil {
 		return push.Outcome{}, err
 	}
-	l, err := n.listener(tx, member.User)
+	// Of a View that began before a change, and is not over when the change is forgotten here, nothing may be kept.
+	l := n.known(member.User)
+	if l == nil {
+		l, err = n.load(tx, member.User)
+	}
 	if err != nil || l.ignored.Has(e.Sender) {
 		return push.Outcome{}, err
 	}
@@ -139,15 +143,33 @@ func notificationPower(tx *storage.ReadTx, room int64, sender id.UserID) (push.P
 	return p, nil
 }
 
-// listener finds what decides about a user's notifications, from memory where possible. An Update may see account data that is not
-// committed yet; what it reads is dropped by the commit, because that forgets the user after the entry was made.
+// listener finds what decides about a user's notifications, from memory where possible. It is for Updates. One may see account data that is
+// not committed yet; what it reads is dropped by the commit, because that forgets the user after the entry was made.
 func (n *Notifier) listener(tx *storage.ReadTx, user id.UserID) (*listener, error) {
-	n.mu.Lock()
-	l := n.users[user]
-	n.mu.Unlock()
-	if l != nil {
+	if l := n.known(user); l != nil {
 		return l, nil
 	}
+	l, err := n.load(tx, user)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.users) >= maxListeners {
+		clear(n.users)
+	}
+	n.users[user] = l
+	return l, nil
+}
+
+// known is what is kept of a user, or nil.
+func (n *Notifier) known(user id.UserID) *listener {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.users[user]
+}
+
+func (n *Notifier) load(tx *storage.ReadTx, user id.UserID) (*listener, error) {
 	stored, err := storedPushRules(tx, user)
 	if err != nil {
 		return nil, err
@@ -156,14 +178,7 @@ func (n *Notifier) listener(tx *storage.ReadTx, user id.UserID) (*listener, erro
 	if err != nil {
 		return nil, err
 	}
-	l = &listener{n.book.Compile(stored), ignored}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.users) >= maxListeners {
-		clear(n.users)
-	}
-	n.users[user] = l
-	return l, nil
+	return &listener{n.book.Compile(stored), ignored}, nil
 }
 
 // forget drops what is kept of a user, after a change of account data that decides about notifications.

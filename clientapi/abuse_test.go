@@ -33,6 +33,9 @@ func TestGuessingAPasswordIsLimitedByAccount(t *testing.T) {
 		"by changing the password without a token": func(u *user) (string, string) {
 			return clientV3 + "account/password", fmt.Sprintf(`{"new_password":%q,%s}`, password, u.auth("guess"))
 		},
+		"by changing the password, with a decoy": func(u *user) (string, string) {
+			return clientV3 + "account/password", fmt.Sprintf(`{"new_password":%q,%s,"AUTH":{"user":"bob"}}`, password, u.auth("guess"))
+		},
 		"by deactivating without a token": func(u *user) (string, string) {
 			return clientV3 + "account/deactivate", fmt.Sprintf(`{%s}`, u.auth("guess"))
 		},

@@ -59,13 +59,14 @@ func (a *API) changePassword(ctx context.Context, r *web.Request) (any, error) {
 
 // spendConfirmation is spendGuess for requests that anybody can confirm, also without a token.
 func (a *API) spendConfirmation(r *web.Request, body json.RawMessage) error {
-	var confirmed struct {
-		Auth json.RawMessage `json:"auth"`
-	}
-	if !r.Caller.IsZero() || json.Unmarshal(body, &confirmed) != nil || confirmed.Auth == nil {
+	if !r.Caller.IsZero() {
 		return nil // who has a token can only guess the password of its owner, and draws from the owner's bucket
 	}
-	return a.spendGuess(r, confirmed.Auth)
+	var members map[string]json.RawMessage // a struct would take "AUTH" for it too
+	if json.Unmarshal(body, &members) != nil || members["auth"] == nil {
+		return nil
+	}
+	return a.spendGuess(r, members["auth"])
 }
 
 // Spec: client-server-api#post_matrixclientv3accountdeactivate

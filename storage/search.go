@@ -41,9 +41,13 @@ func (tx *Tx) RemoveFromSearch(pos int64) error {
 	return err
 }
 
+// maxTerms bounds the words of a search; what comes after them is not looked for.
+const maxTerms = 64
+
 // SearchTerms is the words of a text that Search looks for.
 func SearchTerms(text string) []string {
-	return strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
+	terms := strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
+	return terms[:min(len(terms), maxTerms)]
 }
 
 // searchQuery is the words in the language of the index.
@@ -71,9 +75,6 @@ func (tx *ReadTx) CountHits(words string, rooms []int64, most int) (int, error) 
 	return n, err
 }
 
-// maxTerms bounds the words of a search; what comes after them is not looked for.
-const maxTerms = 64
-
 // Hit is an event that a search found; a higher Rank fits better.
 type Hit struct {
 	Pos  int64
@@ -87,7 +88,6 @@ func (tx *ReadTx) Search(words string, rooms []int64, byRank bool, before int64,
 	if len(terms) == 0 || len(rooms) == 0 {
 		return []Hit{}, nil
 	}
-	terms = terms[:min(len(terms), maxTerms)]
 	order := "e.pos desc"
 	if byRank {
 		order = "rank desc, e.pos desc"

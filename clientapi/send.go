@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 	"strings"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -37,8 +38,19 @@ func transaction(r *web.Request) storage.Txn {
 	if txn == "" {
 		return storage.Txn{}
 	}
-	path := r.HTTP().URL.EscapedPath()
-	return storage.Txn{User: r.Caller.User, Device: r.Caller.Device, Endpoint: r.Method + " " + path[:strings.LastIndexByte(path, '/')], ID: txn}
+	return storage.Txn{User: r.Caller.User, Device: r.Caller.Device, Endpoint: r.Method + " " + endpoint(r.HTTP().URL.EscapedPath()), ID: txn}
+}
+
+// endpoint is a path without its last segment. It does not depend on which characters the client has escaped.
+func endpoint(escaped string) string {
+	segments := strings.Split(escaped, "/")
+	segments = segments[:len(segments)-1]
+	for i, s := range segments {
+		if plain, err := url.PathUnescape(s); err == nil {
+			segments[i] = url.PathEscape(plain)
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // Spec: client-server-api#put_matrixclientv3roomsroomidsendeventtypetxnid

@@ -123,8 +123,12 @@ func (h *head) dropCanonical(user id.UserID, alias id.RoomAlias) error {
 func (h *head) checkCanonicalAlias(d draft) error {
 	named := func(content gjson.Result) ([]string, error) {
 		var out []string
-		if a := content.Get("alias"); a.Exists() && a.Type != gjson.Null && text(a) != "" {
-			out = append(out, text(a))
+		switch a := content.Get("alias"); {
+		case !a.Exists(), a.Type == gjson.Null:
+		case a.Type != gjson.String:
+			return nil, merr.New(merr.InvalidParam, "alias must be an alias")
+		case a.Str != "":
+			out = append(out, a.Str)
 		}
 		alt := content.Get("alt_aliases")
 		if alt.Exists() && !alt.IsArray() {

@@ -150,3 +150,74 @@ func TestThreadedReceipts(t *testing.T) {
 	alice.Refused("POST", path("rooms", room, "receipt", "m.read", main), fields{"thread_id": ""}, 400, "M_INVALID_PARAM")
 	alice.Refused("POST", path("rooms", room, "receipt", "m.read", main), fields{"thread_id": 17}, 400, "M_INVALID_PARAM")
 }
+
+func TestCreatorsOfVersion12(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob, carol := a.User("alice"), a.User("bob"), a.User("carol")
+	room := alice.CreateRoom(fields{"room_version": "12", "creation_content": fields{"additional_creators": []any{bob.ID}}})
+	bob.Join(room)
+	carol.Join(room)
+	// Spec: rooms/v12. The id of the room is that of its create event, and creators stand above all levels.
+	create := alice.Get(path("rooms", room, "state", "m.room.create", "") + "?format=event")
+	equal(t, "id of the room", string(room), "!"+create.Get("event_id").Str[1:])
+	equal(t, "creators in the levels", alice.State(room, "m.room.power_levels", "").Get("users").Raw, "{}")
+	bob.SetState(room, "m.room.power_levels", "", fields{"users": fields{string(carol.ID): 1000}, "ban": 50, "kick": 50})
+	carol.Refused("POST", path("rooms", room, "kick"), fields{"user_id": bob.ID}, 403, "M_FORBIDDEN")
+	bob.Kick(room, carol)
+	alice.Refused("PUT", path("rooms", room, "state", "m.room.power_levels", ""), fields{"users": fields{string(bob.ID): 100}}, 403, "M_FORBIDDEN")
+	alice.Refused("POST", "createRoom", fields{"room_version": "12", "creation_content": fields{"additional_creators": "bob"}}, 400, "M_BAD_JSON")
+}
+
+func TestRedactedState(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob := a.User("alice"), a.User("bob")
+	room := alice.CreateRoom(fields{"name": "Kitchen"})
+	topic := alice.SetState(room, "m.room.topic", "", fields{"topic": "a secret"})
+	rules := alice.Get(path("rooms", room, "state", "m.room.join_rules", "") + "?format=event").Get("event_id").Str
+	bob.Join(room)
+	alice.Redact(room, topic)
+	alice.Redact(room, id.EventID(rules))
+	equal(t, "topic", bob.State(room, "m.room.topic", "").Raw, "{}")
+	equal(t, "what a redaction leaves", bob.State(room, "m.room.join_rules", "").Raw, `{"join_rule":"public"}`)
+	timeline := bob.Sync("filter", `{"room":{"timeline":{"limit":50}}}`).Timeline(room)
+	for _, e := range timeline {
+		if e.ID() == string(topic) {
+			equal(t, "topic in the timeline", e.Get("content").Raw, "{}")
+			equal(t, "with the reason", e.At("unsigned", "redacted_because", "type").Str, "m.room.redaction")
+		}
+	}
+	equal(t, "topic in the directory of rooms", bob.Get("/_matrix/client/v1/"+path("room_summary", room)).Get("topic").Str, "")
+}
+
+func TestLazyMembersOfThePages(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob, carol := a.User("alice"), a.User("bob"), a.User("carol")
+	room := alice.CreateRoom()
+	bob.Join(room)
+	carol.Join(room)
+	message := bob.Say(room, "hi")
+	const lazy = "filter=%7B%22lazy_load_members%22:true%7D"
+	page := messages(alice, room, "dir=b&limit=1&"+lazy)
+	equal(t, "members beside a page", members(page.Get("state")), []string{string(bob.ID)})
+	context := alice.Get(path("rooms", room, "context", message) + "?limit=0&" + lazy)
+	equal(t, "members beside a context", members(context.Get("state")), []string{string(bob.ID)})
+}
+
+func TestInvitationsCarryProfiles(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob := a.User("alice"), a.User("bob")
+	bob.Must("PUT", path("profile", bob.ID, "displayname"), fields{"displayname": "Bobby"})
+	bob.Must("PUT", path("profile", bob.ID, "avatar_url"), fields{"avatar_url": "mxc://" + string(a.Name) + "/face"})
+	room := alice.CreateRoom()
+	alice.Must("POST", path("rooms", room, "invite"), fields{"user_id": bob.ID, "reason": "Come and eat"})
+	invited := alice.State(room, "m.room.member", string(bob.ID))
+	equal(t, "the invitation", []string{invited.Get("membership").Str, invited.Get("displayname").Str, invited.Get("reason").Str},
+		[]string{"invite", "Bobby", "Come and eat"})
+	bob.Join(room)
+	joined := alice.Get(path("rooms", room, "joined_members")).At("joined", bob.ID)
+	equal(t, "the member", []string{joined.Get("display_name").Str, joined.Get("avatar_url").Str}, []string{"Bobby", "mxc://" + string(a.Name) + "/face"})
+}

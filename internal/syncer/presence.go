@@ -46,7 +46,7 @@ const maxAsked = 4
 func (l *look) presence() error {
 	var news []edu.Presence
 	if l.initial || l.hub.EphemeralSince(hub.User(l.User), l.since.Eph) {
-		news = l.ephemera.PresencesSince(l.since.Eph)
+		news = l.edus.PresencesSince(l.since.Eph)
 	}
 	known := map[id.UserID]bool{}
 	for _, p := range news {
@@ -57,7 +57,7 @@ func (l *look) presence() error {
 		return fmt.Errorf("find out who shares a room: %w", err)
 	}
 	for u := range l.met {
-		if p, ok := l.ephemera.PresenceOf(u); ok && !known[u] && u != l.User {
+		if p, ok := l.edus.PresenceOf(u); ok && !known[u] && u != l.User {
 			news = append(news, p)
 			near[u] = true
 		}

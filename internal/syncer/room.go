@@ -218,7 +218,7 @@ func (r *room) ephemeral(o *opened, receipts []storage.Receipt) (own bool) {
 	var typing []id.UserID
 	told := false
 	if r.Filter.Room.Ephemeral.Match("", "m.typing", string(r.m.RoomID), false) && (!known || r.hub.EphemeralSince(hub.Room(r.m.RoomID), r.since.Eph)) {
-		typing = r.ephemera.Typing(r.m.RoomID)
+		typing = r.edus.Typing(r.m.RoomID)
 		// That nobody is typing is news only to who may have heard the contrary.
 		told = len(typing) > 0 || known && r.since.Eph >= r.started
 	}

@@ -18,20 +18,6 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// Ephemera is what is said beside the events of rooms and not stored.
-type Ephemera interface {
-	// Ephemeral is the value of the ephemeral counter up to which the hub knows of every change.
-	Ephemeral() int64
-	// Typing is who is typing in a room, in order.
-	Typing(room id.RoomID) []id.UserID
-	// Seen notes that a user syncs in a state of presence, and will be there for a while.
-	Seen(ctx context.Context, user id.UserID, state string, wait time.Duration) error
-	// PresenceOf is the presence of a user, false if there is none.
-	PresenceOf(user id.UserID) (edu.Presence, bool)
-	// PresencesSince is the presences that have changed after a value of the ephemeral counter.
-	PresencesSince(eph int64) []edu.Presence
-}
-
 // Rules shows push rules as clients see them.
 type Rules interface {
 	// PushRulesContent makes the content of m.push_rules of what is stored for a user.
@@ -40,19 +26,19 @@ type Rules interface {
 
 // Syncer answers /sync. It is safe for concurrent use.
 type Syncer struct {
-	store    *storage.Store
-	hub      *hub.Hub
-	ephemera Ephemera
-	rules    Rules
-	clock    clock.Clock
-	started  int64 // the ephemeral counter when this process began
-	members  *sentMembers
-	wishes   *wishCache
+	store   *storage.Store
+	hub     *hub.Hub
+	edus    *edu.Service
+	rules   Rules
+	clock   clock.Clock
+	started int64 // the ephemeral counter when this process began
+	members *sentMembers
+	wishes  *wishCache
 }
 
 // New returns a Syncer.
-func New(store *storage.Store, h *hub.Hub, e Ephemera, rules Rules, c clock.Clock) *Syncer {
-	return &Syncer{store: store, hub: h, ephemera: e, rules: rules, clock: c, started: e.Ephemeral(), members: newSentMembers(), wishes: newWishCache()}
+func New(store *storage.Store, h *hub.Hub, edus *edu.Service, rules Rules, c clock.Clock) *Syncer {
+	return &Syncer{store: store, hub: h, edus: edus, rules: rules, clock: c, started: edus.Ephemeral(), members: newSentMembers(), wishes: newWishCache()}
 }
 
 // Request is one /sync.
@@ -92,7 +78,7 @@ func (s *Syncer) Sync(ctx context.Context, r Request) ([]byte, error) {
 	r.Timeout = min(r.Timeout, maxTimeout)
 	if r.Presence != "" {
 		// Not to be shown as online is no reason not to get an answer.
-		_ = s.ephemera.Seen(ctx, r.User, r.Presence, r.Timeout)
+		_ = s.edus.Seen(ctx, r.User, r.Presence, r.Timeout)
 	}
 	q := query{Request: r, initial: initial, since: since}
 	if err := s.acknowledge(ctx, q); err != nil {
@@ -155,7 +141,7 @@ func (s *Syncer) look(ctx context.Context, q query) (answer, error) {
 	}
 	l := look{Syncer: s, query: q}
 	// Taken before anything is read: what comes in between is told again rather than lost.
-	l.next.Eph = s.ephemera.Ephemeral()
+	l.next.Eph = s.edus.Ephemeral()
 	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
 		l.tx = tx
 		if l.next.Pos, err = tx.Position(); err != nil {

@@ -137,15 +137,6 @@ func query(pairs ...string) string {
 	return "?" + v.Encode()
 }
 
-func toJSON(t *testing.T, v any) string {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
 // reports is what has been reported, newest first.
 func (r *rig) reports() (out []storage.Report) {
 	r.t.Helper()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage/storagetest"
 )
 
 func builder() (*Server, place) {
@@ -112,7 +113,7 @@ func BenchmarkBuild(b *testing.B) {
 
 // A batch of state events sets up a room with much state; what one more costs must not depend on it.
 func BenchmarkJoin(b *testing.B) {
-	f := startBench(b)
+	f := newServer(storagetest.Open(b))
 	ctx := context.Background()
 	room, err := f.Create(ctx, CreateRequest{Creator: alice, Preset: "public_chat"})
 	if err != nil {

@@ -370,17 +370,17 @@ func TestSettingStateTwiceIsOneEvent(t *testing.T) {
 	}
 }
 
-func startBench(b *testing.B) *Server {
-	b.Helper()
+// newServer is a Server that keeps real time.
+func newServer(store *storage.Store) *Server {
 	key := ed25519.NewKeyFromSeed([]byte("01234567890123456789012345678901"))
-	return New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, storagetest.Open(b), hub.New(0), &everyone{},
+	return New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, store, hub.New(0), &everyone{},
 		clock.Real(), slog.New(slog.DiscardHandler))
 }
 
 func BenchmarkSend(b *testing.B) {
 	for name, members := range map[string]int{"alone": 1, "50 members": 50} {
 		b.Run(name, func(b *testing.B) {
-			s := startBench(b)
+			s := newServer(storagetest.Open(b))
 			ctx := context.Background()
 			room, err := s.Create(ctx, CreateRequest{Creator: alice, Preset: "public_chat"})
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
@@ -167,6 +168,60 @@ func TestOldTransactionsAreForgotten(t *testing.T) {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Whatever a member sends is an event or an answer that the client understands, and leaves the room usable.
+func FuzzSend(f *testing.F) {
+	for _, typ := range []string{
+		spec.MRoomCreate, spec.MRoomMember, spec.MRoomPowerLevels, spec.MRoomJoinRules, spec.MRoomAliases, spec.MRoomCanonicalAlias, spec.MRoomRedaction,
+		spec.MRoomThirdPartyInvite, spec.MRoomGuestAccess, spec.MRoomHistoryVisibility, spec.MRoomEncryption, "m.room.tombstone", "m.room.server_acl",
+		"m.space.child", "m.reaction", "m.room.message",
+	} {
+		for _, key := range []string{"none", "", "@alice:hearth.test", "@bob:hearth.test", "hearth.test"} {
+			for _, content := range []string{
+				`{}`, `{"membership":"join","third_party_invite":{"signed":{"token":"a","mxid":"@bob:hearth.test"}}}`,
+				`{"membership":"invite"}`, `{"membership":"leave","Membership":"join"}`, `{"users":{"@alice:hearth.test":"100","x":null},"events":7,"ban":"x"}`,
+				`{"join_rule":["public"],"allow":{"a":7}}`, `{"aliases":["x",7],"alias":{},"alt_aliases":[[]]}`, `{"redacts":"$x"}`, `{"redacts":7}`,
+				`{"m.relates_to":{"rel_type":"m.thread","event_id":{"a":1}}}`, `{"m.relates_to":7}`, `{"replacement_room":"!x:y"}`, `{"guest_access":"forbidden"}`,
+			} {
+				f.Add(typ, key, content)
+			}
+		}
+	}
+	store := storagetest.Open(f)
+	s := newServer(store)
+	ctx := context.Background()
+	f.Fuzz(func(t *testing.T, typ, key, content string) {
+		if typ == "" || !utf8.ValidString(typ) || !utf8.ValidString(key) || !utf8.ValidString(content) || !json.Valid([]byte(content)) {
+			return // internal/web lets nothing else through
+		}
+		for _, version := range []roomVersion{"1", "6", "11", "12"} {
+			room, err := s.Create(ctx, CreateRequest{Creator: alice, Version: version, Preset: "public_chat"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Join(ctx, MemberRequest{Room: room, Sender: bob}); err != nil {
+				t.Fatal(err)
+			}
+			r := SendRequest{Room: room, Type: typ, Content: json.RawMessage(content)}
+			if key != "none" {
+				r.StateKey = &key
+			}
+			for _, r.Sender = range []id.UserID{bob, alice} {
+				var known *merr.Error
+				if _, err := s.Send(ctx, r); err != nil && !errors.As(err, &known) {
+					t.Fatalf("version %s, %s: %v", version, r.Sender, err)
+				}
+			}
+			m := MemberRequest{Room: room, Sender: bob}
+			for _, change := range []func(context.Context, MemberRequest) error{s.Leave, s.Join, s.Knock} {
+				var known *merr.Error
+				if err := change(ctx, m); err != nil && !errors.As(err, &known) {
+					t.Fatalf("version %s, afterwards: %v", version, err)
+				}
+			}
 		}
 	})
 }

@@ -165,7 +165,7 @@ func TestCreatorsOfVersion12(t *testing.T) {
 	bob.SetState(room, "m.room.power_levels", "", fields{"users": fields{string(carol.ID): 1000}, "ban": 50, "kick": 50})
 	carol.Refused("POST", path("rooms", room, "kick"), fields{"user_id": bob.ID}, 403, "M_FORBIDDEN")
 	bob.Kick(room, carol)
-	alice.Refused("PUT", path("rooms", room, "state", "m.room.power_levels", ""), fields{"users": fields{string(bob.ID): 100}}, 403, "M_FORBIDDEN")
+	alice.Refused("PUT", path("rooms", room, "state", "m.room.power_levels", ""), fields{"users": fields{string(bob.ID): 100}}, 400, "M_BAD_JSON")
 	alice.Refused("POST", "createRoom", fields{"room_version": "12", "creation_content": fields{"additional_creators": "bob"}}, 400, "M_BAD_JSON")
 }
 

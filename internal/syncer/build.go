@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -287,5 +286,3 @@ func (l *look) strippedRoom(m storage.Membership, open string) bool {
 
 // viewer is who the events are shown to.
 func (l *look) viewer() clientevent.Viewer { return clientevent.Viewer{User: l.User, Device: l.Device} }
-
-func notFound(err error) bool { return errors.Is(err, storage.ErrNotFound) }

@@ -2,7 +2,6 @@ package clientapi
 
 import (
 	"crypto/ed25519"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/url"

@@ -63,6 +63,8 @@ type Service struct {
 	// to be needed by no row until it is deleted. Without it an upload could lose its bytes to the deletion of an equal file.
 	filing sync.RWMutex
 
+	uploading uploading
+
 	work     *work
 	fetches  flight[storage.Media]
 	makes    flight[storage.Thumbnail]

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
@@ -131,6 +133,35 @@ func (s *Service) awaited(tx *storage.ReadTx, mxc id.MXC, user id.UserID) (stora
 	return m, nil
 }
 
+// maxUploading is how many uploads one user may have under way. What they have sent so far is on the disk, and counts for no quota yet.
+const maxUploading = 32
+
+// uploading counts the uploads under way, by user. The zero value is ready.
+type uploading struct {
+	mu    sync.Mutex
+	users map[id.UserID]int
+}
+
+// begin counts one more upload of a user, or says that there are too many; end is to be called after it.
+func (u *uploading) begin(user id.UserID) (end func(), err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.users[user] >= maxUploading {
+		return nil, web.LimitExceeded(time.Second)
+	}
+	if u.users == nil {
+		u.users = map[id.UserID]int{}
+	}
+	u.users[user]++
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.users[user]--; u.users[user] == 0 {
+			delete(u.users, user)
+		}
+	}, nil
+}
+
 // receive takes the body of an upload. The row it returns lacks the URI.
 func (s *Service) receive(ctx context.Context, r *web.Request) (*blob.Staged, storage.Media, error) {
 	cfg := s.config.Load()
@@ -150,6 +181,11 @@ func (s *Service) receive(ctx context.Context, r *web.Request) (*blob.Staged, st
 	}); err != nil {
 		return nil, m, err
 	}
+	end, err := s.uploading.begin(m.Owner)
+	if err != nil {
+		return nil, m, err
+	}
+	defer end()
 	r.LimitBody(limit)
 	staged, err := s.blobs.Stage(ctx, r.Body(), limit)
 	if err != nil {

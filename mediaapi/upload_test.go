@@ -171,6 +171,37 @@ func TestDownloadsWaitForPendingUploads(t *testing.T) {
 	expect(t, "waiting legacy download", <-answer, 404, merr.NotFound)
 }
 
+func TestUploadsAtTheSameTimeAreLimited(t *testing.T) {
+	var u uploading
+	var ends []func()
+	for range maxUploading {
+		end, err := u.begin("@alice:hs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, end)
+	}
+	if _, err := u.begin("@alice:hs"); !merr.HasCode(err, merr.LimitExceeded) {
+		t.Errorf("one more is answered %v", err)
+	}
+	if end, err := u.begin("@bob:hs"); err != nil {
+		t.Errorf("somebody else is answered %v", err)
+	} else {
+		end()
+	}
+	ends[0]()
+	end, err := u.begin("@alice:hs")
+	if err != nil {
+		t.Fatalf("after one has ended: %v", err)
+	}
+	for _, e := range append(ends[1:], end) {
+		e()
+	}
+	if len(u.users) != 0 {
+		t.Errorf("%v are remembered", u.users)
+	}
+}
+
 func TestQuotas(t *testing.T) {
 	r := newRig(t, func(m *config.Media) { m.UserQuota, m.TotalQuota = 10, 15 })
 	send := func(token, data string) *httptest.ResponseRecorder {

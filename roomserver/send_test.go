@@ -179,7 +179,7 @@ func FuzzSend(f *testing.F) {
 		spec.MRoomThirdPartyInvite, spec.MRoomGuestAccess, spec.MRoomHistoryVisibility, spec.MRoomEncryption, "m.room.tombstone", "m.room.server_acl",
 		"m.space.child", "m.reaction", "m.room.message",
 	} {
-		for _, key := range []string{"none", "", "@alice:hearth.test", "@bob:hearth.test", "hearth.test"} {
+		for _, key := range []string{"none", "", "@bob:hearth.test"}[len(typ)%2:] {
 			for _, content := range []string{
 				`{}`, `{"membership":"join","third_party_invite":{"signed":{"token":"a","mxid":"@bob:hearth.test"}}}`,
 				`{"membership":"invite"}`, `{"membership":"leave","Membership":"join"}`, `{"users":{"@alice:hearth.test":"100","x":null},"events":7,"ban":"x"}`,
@@ -197,30 +197,29 @@ func FuzzSend(f *testing.F) {
 		if typ == "" || !utf8.ValidString(typ) || !utf8.ValidString(key) || !utf8.ValidString(content) || !json.Valid([]byte(content)) {
 			return // internal/web lets nothing else through
 		}
-		for _, version := range []roomVersion{"1", "6", "11", "12"} {
-			room, err := s.Create(ctx, CreateRequest{Creator: alice, Version: version, Preset: "public_chat"})
-			if err != nil {
-				t.Fatal(err)
+		version := []roomVersion{"1", "6", "11", "12"}[(len(typ)+len(key)+len(content))%4]
+		room, err := s.Create(ctx, CreateRequest{Creator: alice, Version: version, Preset: "public_chat"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Join(ctx, MemberRequest{Room: room, Sender: bob}); err != nil {
+			t.Fatal(err)
+		}
+		r := SendRequest{Room: room, Type: typ, Content: json.RawMessage(content)}
+		if key != "none" {
+			r.StateKey = &key
+		}
+		for _, r.Sender = range []id.UserID{bob, alice} {
+			var known *merr.Error
+			if _, err := s.Send(ctx, r); err != nil && !errors.As(err, &known) {
+				t.Fatalf("version %s, %s: %v", version, r.Sender, err)
 			}
-			if err := s.Join(ctx, MemberRequest{Room: room, Sender: bob}); err != nil {
-				t.Fatal(err)
-			}
-			r := SendRequest{Room: room, Type: typ, Content: json.RawMessage(content)}
-			if key != "none" {
-				r.StateKey = &key
-			}
-			for _, r.Sender = range []id.UserID{bob, alice} {
-				var known *merr.Error
-				if _, err := s.Send(ctx, r); err != nil && !errors.As(err, &known) {
-					t.Fatalf("version %s, %s: %v", version, r.Sender, err)
-				}
-			}
-			m := MemberRequest{Room: room, Sender: bob}
-			for _, change := range []func(context.Context, MemberRequest) error{s.Leave, s.Join, s.Knock} {
-				var known *merr.Error
-				if err := change(ctx, m); err != nil && !errors.As(err, &known) {
-					t.Fatalf("version %s, afterwards: %v", version, err)
-				}
+		}
+		m := MemberRequest{Room: room, Sender: bob}
+		for _, change := range []func(context.Context, MemberRequest) error{s.Leave, s.Join, s.Knock} {
+			var known *merr.Error
+			if err := change(ctx, m); err != nil && !errors.As(err, &known) {
+				t.Fatalf("version %s, afterwards: %v", version, err)
 			}
 		}
 	})

@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 

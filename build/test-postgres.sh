@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs Go tests against PostgreSQL 15 as well: starts a temporary cluster of its own, exports its URL, tests, removes it.
-# Usage: build/test-postgres.sh [packages and go test flags]; the default is ./storage/...
+# Usage: build/test-postgres.sh [packages and go test flags]; the default is ./storage/... ./tests
 # Needs Debian's postgresql-15 (installed through apt, with sudo when not root, if it is missing).
 set -eu
 
@@ -41,5 +41,5 @@ as "$bin/pg_ctl" -D "$dir/data" -l "$dir/server.log" -w -o "-c listen_addresses=
 HEARTH_TEST_POSTGRES_URL="postgres://hearth@/postgres?host=$dir"
 export HEARTH_TEST_POSTGRES_URL
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- ./storage/...
+[ $# -gt 0 ] || set -- ./storage/... ./tests
 go test "$@"

@@ -48,20 +48,21 @@ func TestSendingEvents(t *testing.T) {
 			status             int
 			code               string
 		}{
-			"who is not in the room":        {bob, "PUT", room.path("/send/m.x/1"), `{}`, 403, "M_FORBIDDEN"},
-			"state by who is not in it":     {bob, "PUT", room.path("/state/m.x"), `{}`, 403, "M_FORBIDDEN"},
-			"a room that is not there":      {alice, "PUT", clientV3 + "rooms/!no:hs/send/m.x/1", `{}`, 404, "M_NOT_FOUND"},
-			"what is no room id":            {alice, "PUT", clientV3 + "rooms/no/send/m.x/1", `{}`, 400, "M_INVALID_PARAM"},
-			"what is no object":             {alice, "PUT", room.path("/send/m.x/3"), `[]`, 400, "M_BAD_JSON"},
-			"what is no JSON":               {alice, "PUT", room.path("/send/m.x/3"), `{`, 400, "M_NOT_JSON"},
-			"a number with a fraction":      {alice, "PUT", room.path("/send/m.x/3"), `{"a":0.5}`, 400, "M_BAD_JSON"},
-			"an event that is too large":    {alice, "PUT", room.path("/send/m.x/3"), fmt.Sprintf(`{"a":%q}`, strings.Repeat("a", 66_000)), 413, "M_TOO_LARGE"},
-			"a type that is too long":       {alice, "PUT", room.path("/send/" + strings.Repeat("a", 256) + "/3"), `{}`, 413, "M_TOO_LARGE"},
-			"a create event":                {alice, "PUT", room.path("/state/m.room.create"), `{"a":1}`, 400, "M_FORBIDDEN"},
-			"an alias that leads elsewhere": {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alias":"#no:hs"}`, 400, "M_BAD_ALIAS"},
-			"an alias that is none":         {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alias":"home"}`, 400, "M_INVALID_PARAM"},
-			"an alias that is no text":      {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alias":7}`, 400, "M_INVALID_PARAM"},
-			"aliases that are no list":      {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alt_aliases":"#home:hs"}`, 400, "M_BAD_JSON"},
+			"who is not in the room":            {bob, "PUT", room.path("/send/m.x/1"), `{}`, 403, "M_FORBIDDEN"},
+			"state by who is not in it":         {bob, "PUT", room.path("/state/m.x"), `{}`, 403, "M_FORBIDDEN"},
+			"a room that is not there":          {alice, "PUT", clientV3 + "rooms/!no:hs/send/m.x/1", `{}`, 404, "M_NOT_FOUND"},
+			"what is no room id":                {alice, "PUT", clientV3 + "rooms/no/send/m.x/1", `{}`, 400, "M_INVALID_PARAM"},
+			"what is no object":                 {alice, "PUT", room.path("/send/m.x/3"), `[]`, 400, "M_BAD_JSON"},
+			"what is no JSON":                   {alice, "PUT", room.path("/send/m.x/3"), `{`, 400, "M_NOT_JSON"},
+			"a number with a fraction":          {alice, "PUT", room.path("/send/m.x/3"), `{"a":0.5}`, 400, "M_BAD_JSON"},
+			"an event that is too large":        {alice, "PUT", room.path("/send/m.x/3"), fmt.Sprintf(`{"a":%q}`, strings.Repeat("a", 66_000)), 413, "M_TOO_LARGE"},
+			"a type that is too long":           {alice, "PUT", room.path("/send/" + strings.Repeat("a", 256) + "/3"), `{}`, 413, "M_TOO_LARGE"},
+			"a transaction id that is too long": {alice, "PUT", room.path("/send/m.x/" + strings.Repeat("a", 256)), `{}`, 400, "M_INVALID_PARAM"},
+			"a create event":                    {alice, "PUT", room.path("/state/m.room.create"), `{"a":1}`, 400, "M_FORBIDDEN"},
+			"an alias that leads elsewhere":     {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alias":"#no:hs"}`, 400, "M_BAD_ALIAS"},
+			"an alias that is none":             {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alias":"home"}`, 400, "M_INVALID_PARAM"},
+			"an alias that is no text":          {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alias":7}`, 400, "M_INVALID_PARAM"},
+			"aliases that are no list":          {alice, "PUT", room.path("/state/m.room.canonical_alias"), `{"alt_aliases":"#home:hs"}`, 400, "M_BAD_JSON"},
 		} {
 			t.Run(name, func(*testing.T) { c.by.refused(c.method, c.path, c.body, c.status, c.code) })
 		}

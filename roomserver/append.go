@@ -9,7 +9,6 @@ import (
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
-	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -82,7 +81,7 @@ func (h *head) add(d draft) (*storage.Event, error) {
 	if create && p.version.DomainlessRoomIDs() {
 		p.room = ""
 	}
-	eventID, raw, err := h.s.build(d, p)
+	eventID, raw, err := h.build(d, &p)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +109,24 @@ func (h *head) add(d draft) (*storage.Event, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// build makes the event. Two rooms that one user makes in the same millisecond may have the same create event, which must not give them the
+// same id: the later one is dated a moment later.
+func (h *head) build(d draft, p *place) (event id.EventID, raw []byte, err error) {
+	for {
+		event, raw, err = h.s.build(d, *p)
+		if err != nil || d.typ != spec.MRoomCreate || !p.version.DomainlessRoomIDs() {
+			return event, raw, err
+		}
+		if _, err = h.tx.RoomNID(id.RoomID("!" + event[1:])); isNotFound(err) {
+			return event, raw, nil
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		p.ts++
+	}
 }
 
 // apply stores an accepted event at the end of the room.
@@ -184,6 +201,13 @@ func (h *head) applyMembership(e *storage.Event, user id.UserID, old *authEvent,
 		User: user, Room: e.Room, RoomID: e.RoomID, Membership: content.Get("membership").String(), Event: e.Pos, Pos: e.Pos, Sender: e.Sender,
 		Name: text(content.Get("displayname")), AvatarURL: text(content.Get("avatar_url")),
 	}
+	if m.Membership == spec.Join && before == spec.Join { // another name or avatar
+		row, err := h.tx.Membership(e.Room, user)
+		if err != nil {
+			return err
+		}
+		m.Pos = row.Pos
+	}
 	if m.Membership == spec.Invite || m.Membership == spec.Knock {
 		var err error
 		if m.Stripped, err = h.stripped(e); err != nil {
@@ -234,79 +258,6 @@ func text(r gjson.Result) string {
 		return strings.ReplaceAll(r.Str, "\x00", "\ufffd")
 	}
 	return ""
-}
-
-// strippedTypes is the state that tells an invited or knocking user what the room is.
-//
-// Spec: client-server-api#stripped-state
-var strippedTypes = []string{
-	spec.MRoomCreate, spec.MRoomName, spec.MRoomAvatar, spec.MRoomTopic, spec.MRoomJoinRules, spec.MRoomCanonicalAlias, spec.MRoomEncryption,
-}
-
-// stripped is the stripped state that goes with an invite or knock, the event itself last, as a JSON array.
-func (h *head) stripped(e *storage.Event) (string, error) {
-	out := []byte{'['}
-	for _, typ := range strippedTypes {
-		a, err := h.auth.get(storage.StateKey{Type: typ})
-		if err != nil {
-			return "", err
-		}
-		if a != nil {
-			out = append(appendStripped(out, a.pdu.Content(), string(a.pdu.SenderID()), "", typ), ',')
-		}
-	}
-	if string(e.Sender) != *e.StateKey {
-		a, err := h.auth.get(storage.StateKey{Type: spec.MRoomMember, Key: string(e.Sender)})
-		if err != nil {
-			return "", err
-		}
-		if a != nil {
-			out = append(appendStripped(out, a.pdu.Content(), string(e.Sender), string(e.Sender), spec.MRoomMember), ',')
-		}
-	}
-	out = appendStripped(out, e.Content(), string(e.Sender), *e.StateKey, spec.MRoomMember)
-	return string(append(out, ']')), nil
-}
-
-func appendStripped(b, content []byte, sender, key, typ string) []byte {
-	b = append(b, `{"content":`...)
-	b = append(b, content...)
-	b = append(b, `,"sender":`...)
-	b = canonjson.AppendString(b, sender)
-	b = append(b, `,"state_key":`...)
-	b = canonjson.AppendString(b, key)
-	b = append(b, `,"type":`...)
-	b = canonjson.AppendString(b, typ)
-	return append(b, '}')
-}
-
-// summarise notes what a state event changes about how the room is shown in lists.
-func summarise(s *storage.RoomSummary, key storage.StateKey, content gjson.Result) {
-	if key.Key != "" {
-		return
-	}
-	switch key.Type {
-	case spec.MRoomName:
-		s.Name = text(content.Get("name"))
-	case spec.MRoomTopic:
-		s.Topic = text(content.Get("topic"))
-	case spec.MRoomCanonicalAlias:
-		s.CanonicalAlias = text(content.Get("alias"))
-	case spec.MRoomAvatar:
-		s.AvatarURL = text(content.Get("url"))
-	case spec.MRoomJoinRules:
-		s.JoinRule = text(content.Get("join_rule"))
-	case spec.MRoomHistoryVisibility:
-		s.HistoryVisibility = text(content.Get("history_visibility"))
-	case spec.MRoomGuestAccess:
-		s.GuestAccess = text(content.Get("guest_access"))
-	case spec.MRoomCreate:
-		s.Type = text(content.Get("type"))
-	case spec.MRoomEncryption:
-		s.Encryption = text(content.Get("algorithm"))
-	case "m.room.tombstone":
-		s.Successor = text(content.Get("replacement_room"))
-	}
 }
 
 // relation is how the event relates to another; it has no parent if it does not, or if that is an event of another room.

@@ -136,3 +136,14 @@ func TestInVersion12OnlyCreatorsMayReplaceTheRoom(t *testing.T) {
 		t.Errorf("with a default of 200 for state, the tombstone needs %d", got)
 	}
 }
+
+// Rooms whose id is made from the create event need different ones, also in the same millisecond.
+func TestRoomsMadeAtTheSameMomentAreDifferentRooms(t *testing.T) {
+	for _, version := range []roomVersion{"11", "12"} {
+		f := start(t, storagetest.Open(t))
+		first, second, third := f.create(CreateRequest{Version: version}), f.create(CreateRequest{Version: version}), f.create(CreateRequest{Version: version})
+		if first == second || second == third || first == third {
+			t.Errorf("version %s: %s, %s and %s", version, first, second, third)
+		}
+	}
+}

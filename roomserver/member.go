@@ -74,7 +74,7 @@ func (h *head) expelGuests() error {
 	if h.guests != canJoin || h.room().Summary.GuestAccess == canJoin {
 		return nil
 	}
-	guests, err := h.tx.LocalGuests(h.room().NID)
+	guests, err := h.tx.JoinedGuests(h.room().NID)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (h *head) authoriser(rule joinRule, user id.UserID) (id.UserID, error) {
 	if i := slices.IndexFunc(joined, func(m storage.Member) bool { return p.user(m.User) >= p.Invite }); i >= 0 {
 		return joined[i].User, nil
 	}
-	return "", merr.New(merr.UnableToAuthoriseJoin, "Nobody on this server may authorise the join")
+	return "", merr.New(merr.Forbidden, "Nobody on this server may authorise the join")
 }
 
 // Invite invites the target. Inviting who is invited already makes no new event.
@@ -197,22 +197,6 @@ func (s *Server) Leave(ctx context.Context, r MemberRequest) error {
 		r.Target = r.Sender
 		return h.setMembership(r, spec.Leave)
 	})
-}
-
-// ejectGuests makes guests leave a room that does not admit them any more.
-//
-// Spec: client-server-api#guest-access
-func (h *head) ejectGuests() error {
-	guests, err := h.tx.JoinedGuests(h.room().NID)
-	if err != nil {
-		return err
-	}
-	for _, guest := range guests {
-		if err := h.setMembership(MemberRequest{Sender: guest, Target: guest}, spec.Leave); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Kick makes the target leave. Errors: M_FORBIDDEN also if the target is not in the room.

@@ -227,3 +227,94 @@ func TestGuestsLeaveARoomThatClosesToThem(t *testing.T) {
 		})
 	}
 }
+
+func TestANewNameDoesNotMakeANewMember(t *testing.T) {
+	f := start(t, storagetest.Open(t))
+	room := f.create(CreateRequest{Preset: "public_chat"})
+	before := f.membership(room, alice)
+	if err := f.Join(context.Background(), MemberRequest{Room: room, Sender: bob}); err != nil {
+		t.Fatal(err)
+	}
+	f.mustSet(room, alice, spec.MRoomMember, string(alice), `{"membership":"join","displayname":"Alice"}`)
+	m := f.membership(room, alice)
+	if m.Pos != before.Pos || m.Event == before.Event || m.Name != "Alice" {
+		t.Errorf("the membership is %+v, was %+v", m, before)
+	}
+	f.view(func(tx *storage.ReadTx) error {
+		first, err := tx.FirstMembers(f.rowIn(tx, room).NID, spec.Join, 1)
+		if err == nil && (len(first) != 1 || first[0].User != alice) {
+			t.Errorf("the longest member is %+v", first)
+		}
+		return err
+	})
+}
+
+func TestARestrictedRoomNeedsSomebodyWhoMayInvite(t *testing.T) {
+	ctx := context.Background()
+	f := start(t, storagetest.Open(t))
+	club := f.create(CreateRequest{Preset: "public_chat"})
+	rule := must(map[string]any{"join_rule": "restricted", "allow": []map[string]any{{"type": "m.room_membership", "room_id": club}}})
+	room := f.create(CreateRequest{InitialState: []InitialState{{spec.MRoomJoinRules, "", rule}}, PowerLevels: raw("invite", `100`)})
+	for _, r := range []MemberRequest{{Room: club, Sender: bob}, {Room: club, Sender: carol}, {Room: room, Sender: bob}} {
+		if err := f.Join(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Leave(ctx, MemberRequest{Room: room, Sender: alice}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, f.Join(ctx, MemberRequest{Room: room, Sender: carol}), merr.Forbidden)
+}
+
+func TestWhoLeavesAltogetherLeavesNothingBehind(t *testing.T) {
+	ctx := context.Background()
+	storagetest.Each(t, func(t *testing.T, store *storage.Store) {
+		f := start(t, store)
+		rooms := map[string]id.RoomID{}
+		for _, membership := range []string{spec.Join, spec.Leave, spec.Invite, spec.Ban, spec.Knock} {
+			rooms[membership] = f.create(CreateRequest{Preset: "public_chat"})
+			f.bring(rooms[membership], membership)
+		}
+		if err := f.LeaveAll(ctx, bob); err != nil {
+			t.Fatal(err)
+		}
+		for was, room := range rooms {
+			want := spec.Leave
+			if was == spec.Ban {
+				want = spec.Ban
+			}
+			if got := f.membership(room, bob).Membership; got != want {
+				t.Errorf("%s became %s, want %s", was, got, want)
+			}
+		}
+	})
+}
+
+// Spec: client-server-api#events-on-change-of-profile-information
+func TestANewProfileIsShownInAllRooms(t *testing.T) {
+	ctx := context.Background()
+	storagetest.Each(t, func(t *testing.T, store *storage.Store) {
+		f := start(t, store)
+		joined, left := f.create(CreateRequest{Preset: "public_chat"}), f.create(CreateRequest{Preset: "public_chat"})
+		f.bring(joined, spec.Join)
+		f.bring(left, spec.Leave)
+		f.mustSet(joined, bob, spec.MRoomMember, string(bob), `{"membership":"join","displayname":"Bob","org.example":1,"reason":"new here"}`)
+		before := f.row(joined).LastPos
+		if err := f.ProfileChanged(ctx, bob); err != nil { // bob has no profile, so the name goes away
+			t.Fatal(err)
+		}
+		if got := f.state(joined, spec.MRoomMember, string(bob)).Raw; got != `{"membership":"join","org.example":1}` {
+			t.Errorf("the membership is %s", got)
+		}
+		after := f.row(joined).LastPos
+		if err := f.ProfileChanged(ctx, bob); err != nil {
+			t.Fatal(err)
+		}
+		if f.row(joined).LastPos != after || after == before {
+			t.Errorf("the room went from %d to %d to %d", before, after, f.row(joined).LastPos)
+		}
+		if got := f.membership(left, bob).Membership; got != spec.Leave {
+			t.Errorf("a room that was left is %s", got)
+		}
+	})
+}

@@ -69,14 +69,14 @@ func (h *head) send(r SendRequest) (id.EventID, error) {
 	if err != nil {
 		return "", err
 	}
-	if d.typ == spec.MRoomGuestAccess && h.room().Summary.GuestAccess != "can_join" {
-		return e.ID, h.ejectGuests()
-	}
 	return e.ID, nil
 }
 
 // once runs fn on a room, or finds the answer that an earlier request with the same Txn got.
 func (s *Server) once(ctx context.Context, room id.RoomID, txn storage.Txn, fn func(h *head) (id.EventID, error)) (event id.EventID, err error) {
+	if len(txn.ID) > maxField {
+		return "", merr.Newf(merr.InvalidParam, "A transaction id is no longer than %d bytes", maxField)
+	}
 	err = s.store.Update(ctx, func(tx *storage.Tx) error {
 		if txn.ID != "" {
 			answer, err := tx.TxnAnswer(txn)

@@ -136,7 +136,8 @@ func (h *head) replacement(r UpgradeRequest, p power) (CreateRequest, error) {
 }
 
 // transferredLevels is the old room's power levels, made fit for the new room's version: as numbers, without creators where these have no level,
-// and with a level for them where they need one.
+// and with a level for them where they need one. Creators of the old room who are to be creators of the new one have to be named: without that
+// they are ordinary users there.
 func (h *head) transferredLevels(r UpgradeRequest, p power, version gomatrixserverlib.IRoomVersion) (map[string]json.RawMessage, error) {
 	e, err := h.auth.PowerLevels()
 	if err != nil || e == nil {
@@ -150,10 +151,11 @@ func (h *head) transferredLevels(r UpgradeRequest, p power, version gomatrixserv
 	if users == nil {
 		users = map[string]int64{}
 	}
-	for _, u := range p.creators {
-		users[u] = 100
-	}
-	if version.PrivilegedCreators() {
+	if !version.PrivilegedCreators() {
+		for _, u := range p.creators {
+			users[u] = 100
+		}
+	} else {
 		delete(users, string(r.User))
 		for _, u := range r.Creators {
 			delete(users, string(u))

@@ -37,6 +37,8 @@ func TestAnUpgradeLeavesPowerAsItWas(t *testing.T) {
 			`{"@bob:hearth.test":50}`},
 		"who made the room of version 12 has one before": {"12", "11", alice, `{"users":{"@bob:hearth.test":50}}`,
 			`{"@alice:hearth.test":100,"@bob:hearth.test":50}`},
+		"creators of version 12 have to be named again": {"12", "12", bob, `{"users":{"@bob:hearth.test":150,"@carol:hearth.test":50}}`,
+			`{"@carol:hearth.test":50}`},
 		"others above stay above": {"10", "11", alice, `{"users":{"@alice:hearth.test":100,"@bob:hearth.test":100}}`,
 			`{"@alice:hearth.test":100,"@bob:hearth.test":100}`},
 	} {

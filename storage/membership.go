@@ -133,12 +133,6 @@ func (tx *ReadTx) LocalJoined(room int64) ([]Member, error) {
 		where m.room = $1 and m.membership = 'join' and m.local = 1 order by m.member`, room)
 }
 
-// LocalGuests is the guests of this server who are joined to a room.
-func (tx *ReadTx) LocalGuests(room int64) ([]id.UserID, error) {
-	return collect(tx, scanOne[id.UserID], `select w.value from memberships m join words w on w.nid = m.member join users u on u.user_id = w.value
-		where m.room = $1 and m.membership = 'join' and m.local = 1 and u.guest = 1 order by m.member`, room)
-}
-
 // JoinedGuests is the guests of this server who are joined to a room.
 func (tx *ReadTx) JoinedGuests(room int64) ([]id.UserID, error) {
 	return collect(tx, scanOne[id.UserID], `select u.user_id from memberships m join words w on w.nid = m.member

@@ -86,7 +86,7 @@ func TestWhoIsInARoom(t *testing.T) {
 			if diff := cmp.Diff([]storage.Member{{User: aliceOne, Name: "alice"}, {User: bobOne, Name: "bob"}}, local, sorted); diff != "" {
 				t.Errorf("local (-want +got):\n%s", diff)
 			}
-			guests, err := tx.LocalGuests(r.Row.NID)
+			guests, err := tx.JoinedGuests(r.Row.NID)
 			if err != nil {
 				return err
 			}

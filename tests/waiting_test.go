@@ -21,6 +21,8 @@ func waiting(t *testing.T) (a *hearthtest.Server, alice, phone *hearthtest.User,
 	}))
 	alice = a.User("alice")
 	phone = alice.Login()
+	const housekeepers = 3 // of accounts, media and rooms: they sleep too
+	c.BlockUntil(housekeepers)
 	wait = func(u *hearthtest.User, path string) <-chan hearthtest.Response {
 		asleep := c.Waiters()
 		out := make(chan hearthtest.Response, 1)

@@ -35,6 +35,7 @@ func TestRoomsThatCannotBeMade(t *testing.T) {
 	state := func(typ, key, content string) []InitialState {
 		return []InitialState{{typ, key, json.RawMessage(content)}}
 	}
+	f := start(t, storagetest.Open(t))
 	for name, c := range map[string]struct {
 		request CreateRequest
 		code    merr.Code
@@ -62,7 +63,6 @@ func TestRoomsThatCannotBeMade(t *testing.T) {
 		"more state than a server would bear":   {CreateRequest{InitialState: make([]InitialState, maxInitial+1)}, merr.InvalidParam},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := start(t, storagetest.Open(t))
 			c.request.Creator = alice
 			room, err := f.Create(context.Background(), c.request)
 			wantCode(t, err, c.code)
@@ -76,7 +76,6 @@ func TestRoomsThatCannotBeMade(t *testing.T) {
 		})
 	}
 	t.Run("an alias that is taken", func(t *testing.T) {
-		f := start(t, storagetest.Open(t))
 		f.create(CreateRequest{AliasName: "a"})
 		_, err := f.Create(context.Background(), CreateRequest{Creator: bob, AliasName: "a"})
 		wantCode(t, err, merr.RoomInUse)

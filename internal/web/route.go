@@ -250,7 +250,7 @@ func (t *table) routes() []Route {
 // requestPath is the path with its slashes where the client put them. Go keeps the escaped form only where it matters.
 func requestPath(r *http.Request) string {
 	if r.URL.RawPath != "" {
-		return r.URL.RawPath
+		return r.URL.EscapedPath() // what mux matches; RawPath itself, unless it is no valid escaping of the path
 	}
 	return r.URL.Path
 }

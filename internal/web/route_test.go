@@ -140,7 +140,7 @@ func TestRoutesListsTheTable(t *testing.T) {
 
 // FuzzPath looks for requests that mux and the pre-selection see differently, and for panics.
 func FuzzPath(f *testing.F) {
-	for _, p := range []string{"/a/b/c/d/e", "/a/%2F/c/d/", "//", "/a/b/c/d", "/%00", "/a/b/c/d/é", "/a/b/c/d/%ff"} {
+	for _, p := range []string{"/a/b/c/d/e", "/a/%2F/c/d/", "//", "/a/b/c/d", "/%00", "/a/b/c/d/é", "/a/b/c/d/%ff", "/a/%2F /c/d/"} {
 		f.Add(p)
 	}
 	s := newTestServer(f, Options{},

@@ -118,3 +118,35 @@ func TestFreezeIsReloaded(t *testing.T) {
 	a.Restart()
 	equal(t, "after a restart", stranger.LegacyDownload(before).Status, 404)
 }
+
+// What an operator can do to single media on the command line.
+func TestTheOperatorOverrulesTheFreeze(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t, hearthtest.WithConfig(func(cfg *config.Config) { cfg.Media.Freeze = config.Freeze{Enabled: true} }))
+	alice, stranger := a.User("alice"), a.Nobody()
+	uri := alice.Upload(picture(t, 8, 8), "image/png")
+	console, ctx := a.Console(), t.Context()
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "frozen", stranger.LegacyDownload(uri).Status, 404)
+	do(console.SetMediaAccess(ctx, uri.String(), "public"))
+	equal(t, "made public", stranger.LegacyDownload(uri).Status, 200)
+	do(console.QuarantineMedia(ctx, uri.String(), true))
+	equal(t, "in quarantine", stranger.LegacyDownload(uri).Status, 404)
+	equal(t, "in quarantine, with a token", alice.Download(uri).Status, 404)
+	file, err := console.ShowMedia(ctx, uri.String())
+	do(err)
+	equal(t, "what is shown", []any{file.Owner, file.Type, file.Access, file.Quarantined, file.Frozen},
+		[]any{string(alice.ID), "image/png", "public", true, false})
+	do(console.QuarantineMedia(ctx, uri.String(), false))
+	equal(t, "released", alice.Download(uri).Status, 200)
+	do(console.SetMediaAccess(ctx, uri.String(), "freeze"))
+	equal(t, "frozen again", stranger.LegacyDownload(uri).Status, 404)
+	if console.SetMediaAccess(ctx, uri.String(), "all") == nil || console.QuarantineMedia(ctx, "mxc://"+string(a.Name)+"/none", true) == nil {
+		t.Error("nonsense was accepted")
+	}
+}

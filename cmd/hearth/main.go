@@ -71,6 +71,10 @@ func commands() []command {
 		{name: "user reset-password", args: "USER", summary: "set a new password and log the user out", flags: passwordFlags, run: resetPassword},
 		{name: "user deactivate", args: "USER", summary: "close an account for ever", flags: deactivateFlags, run: deactivateUser},
 		{name: "user list", summary: "list the accounts", run: listUsers},
+		{name: "media show", args: "MXC", summary: "say what is known of an upload and who sees it", run: showMedia},
+		{name: "media quarantine", args: "MXC", summary: "hide an upload from everybody", run: quarantineMedia},
+		{name: "media release", args: "MXC", summary: "end a quarantine", run: releaseMedia},
+		{name: "media access", args: "MXC public|restricted|freeze", summary: "overrule the freeze for an upload, or no longer", run: setMediaAccess},
 		{name: "check-config", summary: "say what is wrong with the configuration", run: checkConfig},
 		{name: "version", summary: "print the version", run: printVersion},
 	}
@@ -135,6 +139,9 @@ func pick(args []string) (command, []string, error) {
 	if args[0] == "user" {
 		return command{}, nil, usagef("user needs one of create, reset-password, deactivate and list; see hearth help")
 	}
+	if args[0] == "media" {
+		return command{}, nil, usagef("media needs one of show, quarantine, release and access; see hearth help")
+	}
 	return command{}, nil, usagef("there is no command %q; see hearth help", args[0])
 }
 
@@ -159,7 +166,7 @@ func (c *call) parse(cmd command, args []string) error {
 func printUsage(w io.Writer) {
 	fmt.Fprint(w, "Hearth is a Matrix homeserver.\n\nUsage: hearth COMMAND [FLAGS]\n\n")
 	for _, cmd := range commands() {
-		fmt.Fprintf(w, "  %-28s%s\n", cmd.name+" "+cmd.args, cmd.summary)
+		fmt.Fprintf(w, "  %-42s%s\n", cmd.name+" "+cmd.args, cmd.summary)
 	}
 	fmt.Fprint(w, `
 Every command takes --config FILE (else $HEARTH_CONFIG, else hearth.yaml where there is one) and a flag for every setting, for

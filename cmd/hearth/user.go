@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hearthd/hearth/internal/admin"
-	"github.com/hearthd/hearth/internal/app"
 )
 
 func passwordFlags(set *pflag.FlagSet)   { set.Bool("password-stdin", false, "") }
@@ -30,8 +29,8 @@ func createUser(ctx context.Context, c *call) error {
 		return err
 	}
 	isAdmin, _ := c.flags.GetBool("admin")
-	return c.withAccounts(ctx, func(accounts admin.Accounts) error {
-		user, err := accounts.CreateUser(ctx, c.args[0], password, isAdmin)
+	return c.withServer(ctx, func(server admin.Server) error {
+		user, err := server.CreateUser(ctx, c.args[0], password, isAdmin)
 		if err != nil {
 			return err
 		}
@@ -45,8 +44,8 @@ func resetPassword(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.withAccounts(ctx, func(accounts admin.Accounts) error {
-		user, err := accounts.ResetPassword(ctx, c.args[0], password)
+	return c.withServer(ctx, func(server admin.Server) error {
+		user, err := server.ResetPassword(ctx, c.args[0], password)
 		if err != nil {
 			return err
 		}
@@ -57,8 +56,8 @@ func resetPassword(ctx context.Context, c *call) error {
 
 func deactivateUser(ctx context.Context, c *call) error {
 	erase, _ := c.flags.GetBool("erase")
-	return c.withAccounts(ctx, func(accounts admin.Accounts) error {
-		user, err := accounts.Deactivate(ctx, c.args[0], erase)
+	return c.withServer(ctx, func(server admin.Server) error {
+		user, err := server.Deactivate(ctx, c.args[0], erase)
 		if err != nil {
 			return err
 		}
@@ -68,8 +67,8 @@ func deactivateUser(ctx context.Context, c *call) error {
 }
 
 func listUsers(ctx context.Context, c *call) error {
-	return c.withAccounts(ctx, func(accounts admin.Accounts) error {
-		users, err := accounts.ListUsers(ctx)
+	return c.withServer(ctx, func(server admin.Server) error {
+		users, err := server.ListUsers(ctx)
 		if err != nil {
 			return err
 		}
@@ -79,24 +78,6 @@ func listUsers(ctx context.Context, c *call) error {
 		}
 		return table.Flush()
 	})
-}
-
-// withAccounts reaches the accounts through the socket of the running server, or opens the database where none runs.
-func (c *call) withAccounts(ctx context.Context, do func(admin.Accounts) error) error {
-	cfg, err := c.load()
-	if err != nil {
-		return err
-	}
-	if client, err := admin.Dial(ctx, cfg.File(cfg.Server.AdminSocket)); err == nil {
-		return do(client)
-	} else if !errors.Is(err, admin.ErrNoServer) {
-		return err
-	}
-	a, err := app.New(ctx, cfg, app.Options{Version: version})
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(a.Accounts()), a.Close())
 }
 
 // password reads the password from standard input, or makes one up; shown is what to print about it in that case.

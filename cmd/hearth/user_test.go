@@ -46,6 +46,11 @@ func userConversation(t *testing.T, dir string) {
 			stdout: `@ann:example\.org has a new password and is logged out everywhere\.\nPassword: [A-Z2-7]{26}\n`},
 		{args: []string{"user", "deactivate", "bob", "--erase"}, stdout: `Closed the account @bob:example\.org\.\n`},
 		{args: []string{"user", "deactivate", "nobody"}, code: exitFailure, stderr: "hearth: User not found.\n"},
+		{args: []string{"media", "show", "mxc://example.org/none"}, code: exitFailure, stderr: "hearth: There is no such media here.\n"},
+		{args: []string{"media", "quarantine", "none"}, code: exitFailure, stderr: "hearth: Media is named by its URI, mxc://SERVER/ID.\n"},
+		{args: []string{"media", "access", "mxc://example.org/none", "all"}, code: exitFailure,
+			stderr: "hearth: Access is public, restricted or freeze.\n"},
+		{args: []string{"media"}, code: exitUsage, stderr: "hearth: media needs one of show, quarantine, release and access; see hearth help\n"},
 		{args: []string{"user", "list"}, stdout: `@ann:example\.org  \d{4}-\d\d-\d\d  admin\n@bob:example\.org  \d{4}-\d\d-\d\d  deactivated\n`},
 	} {
 		cmd := hearth(t, dir, step.args...)

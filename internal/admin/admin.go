@@ -1,4 +1,4 @@
-// Package admin is how the command line reaches a running server: a few calls on accounts over a Unix socket that only the user who
+// Package admin is how the command line reaches a running server: a few calls on accounts and media over a Unix socket that only the user who
 // runs the server can open. Whoever can open it may do everything; it asks for no token, so it must never be reachable otherwise.
 package admin
 
@@ -7,7 +7,33 @@ import (
 	"time"
 )
 
-// Accounts is what can be done with accounts: by the server itself, or by a Client that asks it to. Users are named by a full user id
+// Server is what the command line asks for: of the server itself, or of a Client that asks the running one.
+type Server interface {
+	Accounts
+	Media
+}
+
+// Media is what can be done with single media, named by their mxc:// URI.
+type Media interface {
+	ShowMedia(ctx context.Context, mxc string) (File, error)
+	QuarantineMedia(ctx context.Context, mxc string, hidden bool) error
+	// SetMediaAccess overrules the freeze for one media; access is public, restricted or freeze (not to overrule it).
+	SetMediaAccess(ctx context.Context, mxc, access string) error
+}
+
+// File is what is known of media.
+type File struct {
+	URI         string    `json:"uri"`
+	Owner       string    `json:"owner,omitempty"`
+	Type        string    `json:"type"`
+	Size        int64     `json:"size"`
+	AvailableAt time.Time `json:"available_at"` // when its bytes came
+	Access      string    `json:"access"`
+	Quarantined bool      `json:"quarantined,omitempty"`
+	Frozen      bool      `json:"frozen,omitempty"` // nobody sees it without logging in
+}
+
+// Accounts is what can be done with accounts. Users are named by a full user id
 // or by the part before the colon.
 type Accounts interface {
 	CreateUser(ctx context.Context, user, password string, admin bool) (userID string, err error)

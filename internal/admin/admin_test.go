@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -45,8 +46,22 @@ func (f *fake) Deactivate(_ context.Context, user string, erase bool) (string, e
 
 func (f *fake) ListUsers(context.Context) ([]User, error) { return f.users, f.err }
 
-// start serves accounts on a socket and returns its path.
-func start(t *testing.T, accounts Accounts) string {
+func (f *fake) ShowMedia(_ context.Context, mxc string) (File, error) {
+	return File{URI: mxc, Size: 7}, f.err
+}
+
+func (f *fake) QuarantineMedia(_ context.Context, mxc string, hidden bool) error {
+	f.calls = append(f.calls, fmt.Sprint("quarantine ", mxc, " ", hidden))
+	return f.err
+}
+
+func (f *fake) SetMediaAccess(_ context.Context, mxc, access string) error {
+	f.calls = append(f.calls, "access "+mxc+" "+access)
+	return f.err
+}
+
+// start serves what the command line asks for on a socket and returns its path.
+func start(t *testing.T, accounts Server) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	ln, err := Listen(path)
@@ -148,5 +163,29 @@ func TestADeadServersSocketIsReplaced(t *testing.T) {
 		if _, err := Dial(t.Context(), missing); !errors.Is(err, ErrNoServer) {
 			t.Errorf("Dial(%q) = %v", missing, err)
 		}
+	}
+}
+
+func TestMediaCallsReachTheServer(t *testing.T) {
+	f := &fake{}
+	client, err := Dial(t.Context(), start(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mxc = "mxc://example.org/abc"
+	if file, err := client.ShowMedia(t.Context(), mxc); err != nil || file != (File{URI: mxc, Size: 7}) {
+		t.Errorf("%+v, %v", file, err)
+	}
+	for _, hidden := range []bool{true, false} {
+		if err := client.QuarantineMedia(t.Context(), mxc, hidden); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := client.SetMediaAccess(t.Context(), mxc, "public"); err != nil {
+		t.Error(err)
+	}
+	want := []string{"quarantine " + mxc + " true", "quarantine " + mxc + " false", "access " + mxc + " public"}
+	if diff := cmp.Diff(want, f.calls); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -32,12 +32,16 @@ type call struct {
 	Password string `json:"password,omitempty"`
 	Admin    bool   `json:"admin,omitempty"`
 	Erase    bool   `json:"erase,omitempty"`
+	MXC      string `json:"mxc,omitempty"`
+	Access   string `json:"access,omitempty"`
+	Hidden   bool   `json:"hidden,omitempty"`
 }
 
 // answer is the body of every response.
 type answer struct {
 	User  string `json:"user,omitempty"`
 	Users []User `json:"users,omitempty"`
+	File  File   `json:"file,omitzero"`
 	Error string `json:"error,omitempty"`
 }
 
@@ -70,7 +74,7 @@ func listenPrivately(path string) (net.Listener, error) {
 }
 
 // Handler serves the calls of a Client.
-func Handler(accounts Accounts) http.Handler {
+func Handler(server Server) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(path string, do func(context.Context, call) (answer, error)) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
@@ -88,20 +92,30 @@ func Handler(accounts Accounts) http.Handler {
 		})
 	}
 	handle("/user/create", func(ctx context.Context, in call) (answer, error) {
-		user, err := accounts.CreateUser(ctx, in.User, in.Password, in.Admin)
+		user, err := server.CreateUser(ctx, in.User, in.Password, in.Admin)
 		return answer{User: user}, err
 	})
 	handle("/user/reset-password", func(ctx context.Context, in call) (answer, error) {
-		user, err := accounts.ResetPassword(ctx, in.User, in.Password)
+		user, err := server.ResetPassword(ctx, in.User, in.Password)
 		return answer{User: user}, err
 	})
 	handle("/user/deactivate", func(ctx context.Context, in call) (answer, error) {
-		user, err := accounts.Deactivate(ctx, in.User, in.Erase)
+		user, err := server.Deactivate(ctx, in.User, in.Erase)
 		return answer{User: user}, err
 	})
 	handle("/user/list", func(ctx context.Context, _ call) (answer, error) {
-		users, err := accounts.ListUsers(ctx)
+		users, err := server.ListUsers(ctx)
 		return answer{Users: users}, err
+	})
+	handle("/media/show", func(ctx context.Context, in call) (answer, error) {
+		file, err := server.ShowMedia(ctx, in.MXC)
+		return answer{File: file}, err
+	})
+	handle("/media/quarantine", func(ctx context.Context, in call) (answer, error) {
+		return answer{}, server.QuarantineMedia(ctx, in.MXC, in.Hidden)
+	})
+	handle("/media/access", func(ctx context.Context, in call) (answer, error) {
+		return answer{}, server.SetMediaAccess(ctx, in.MXC, in.Access)
 	})
 	return mux
 }
@@ -168,6 +182,24 @@ func (c *Client) Deactivate(ctx context.Context, user string, erase bool) (strin
 func (c *Client) ListUsers(ctx context.Context) ([]User, error) {
 	out, err := c.do(ctx, "/user/list", call{})
 	return out.Users, err
+}
+
+// ShowMedia says what is known of media.
+func (c *Client) ShowMedia(ctx context.Context, mxc string) (File, error) {
+	out, err := c.do(ctx, "/media/show", call{MXC: mxc})
+	return out.File, err
+}
+
+// QuarantineMedia hides media from everybody, or ends that.
+func (c *Client) QuarantineMedia(ctx context.Context, mxc string, hidden bool) error {
+	_, err := c.do(ctx, "/media/quarantine", call{MXC: mxc, Hidden: hidden})
+	return err
+}
+
+// SetMediaAccess overrules the freeze for one media.
+func (c *Client) SetMediaAccess(ctx context.Context, mxc, access string) error {
+	_, err := c.do(ctx, "/media/access", call{MXC: mxc, Access: access})
+	return err
 }
 
 func (c *Client) do(ctx context.Context, path string, in call) (answer, error) {

@@ -245,8 +245,13 @@ func (a *App) Addr(key string) net.Addr {
 // Routes is the table of everything the server answers.
 func (a *App) Routes() []web.Route { return a.web.Routes() }
 
-// Accounts does what `hearth user` asks for.
-func (a *App) Accounts() admin.Accounts { return account.Console{Service: a.accounts} }
+// Console does what the command line asks for.
+func (a *App) Console() admin.Server {
+	return struct {
+		admin.Accounts
+		admin.Media
+	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}}
+}
 
 // SetupToken is the one-time registration token of the first administrator; empty once there is one.
 func (a *App) SetupToken() string { return a.setup }
@@ -289,7 +294,7 @@ func (a *App) listeners() []listener {
 			tls: a.cert.tlsConfig()})
 	}
 	if path := cfg.File(cfg.Server.AdminSocket); path != "" {
-		out = append(out, listener{key: "server.admin_socket", network: "unix", address: path, handler: admin.Handler(a.Accounts())})
+		out = append(out, listener{key: "server.admin_socket", network: "unix", address: path, handler: admin.Handler(a.Console())})
 	}
 	return out
 }

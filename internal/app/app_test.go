@@ -127,7 +127,7 @@ func TestASigningKeyIsNotReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Accounts().CreateUser(t.Context(), "ann", "correct horse", true); err != nil {
+	if _, err := a.Console().CreateUser(t.Context(), "ann", "correct horse", true); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Close(); err != nil {

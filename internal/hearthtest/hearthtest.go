@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hearthd/hearth/internal/admin"
 	"github.com/hearthd/hearth/internal/app"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
@@ -167,6 +168,9 @@ func (s *Server) Reload(edit func(*config.Config)) {
 
 // SetupToken is the one-time registration token of the first administrator.
 func (s *Server) SetupToken() string { return s.app.SetupToken() }
+
+// Console does what the command line can ask for.
+func (s *Server) Console() admin.Server { return s.app.Console() }
 
 // Routes is the table of everything the server answers.
 func (s *Server) Routes() []web.Route { return s.app.Routes() }

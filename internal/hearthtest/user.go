@@ -46,7 +46,7 @@ func (s *Server) User(name string) *User {
 // Admin makes an administrator, as `hearth user create --admin` does, and logs them in.
 func (s *Server) Admin(name string) *User {
 	s.t.Helper()
-	created, err := s.app.Accounts().CreateUser(s.t.Context(), name, Password, true)
+	created, err := s.app.Console().CreateUser(s.t.Context(), name, Password, true)
 	if err != nil {
 		s.t.Fatalf("create %s: %v", name, err)
 	}

@@ -43,16 +43,10 @@ func NewNotifier(book *push.Book) *Notifier {
 //
 // Spec: client-server-api#push-notifications
 func (n *Notifier) Notifications(tx *storage.ReadTx, room *storage.Room, e *storage.Event, members []storage.Member) ([]storage.Notification, error) {
-	event, err := push.NewEvent(e.RoomID, e.ID, e.JSON)
+	v, err := newEvaluation(tx, room, e)
 	if err != nil {
 		return nil, err
 	}
-	var failed error
-	pass := push.NewPass(event, push.RoomContext{MemberCount: int(room.Summary.Joined), Power: func() push.Power {
-		p, err := notificationPower(tx, room.NID, e.Sender)
-		failed = errors.Join(failed, err)
-		return p
-	}})
 	var out []storage.Notification
 	for _, m := range members {
 		l, err := n.listener(tx, m.User)
@@ -62,16 +56,40 @@ func (n *Notifier) Notifications(tx *storage.ReadTx, room *storage.Room, e *stor
 		if l.ignored.Has(e.Sender) {
 			continue
 		}
-		if o := pass.Evaluate(l.program, push.Recipient{ID: m.User, DisplayName: m.Name}); o.Notify {
+		if o := v.of(l, m); o.Notify {
 			out = append(out, storage.Notification{User: m.User, Highlight: o.Highlight})
 		}
 	}
-	return out, failed
+	return out, v.failed
+}
+
+// evaluation is one event before the push rules of several users. failed is what went wrong while a rule was looked at.
+type evaluation struct {
+	pass   *push.Pass
+	failed error
+}
+
+func newEvaluation(tx *storage.ReadTx, room *storage.Room, e *storage.Event) (*evaluation, error) {
+	event, err := push.NewEvent(e.RoomID, e.ID, e.JSON)
+	if err != nil {
+		return nil, err
+	}
+	v := &evaluation{}
+	v.pass = push.NewPass(event, push.RoomContext{MemberCount: int(room.Summary.Joined), Power: func() push.Power {
+		p, err := notificationPower(tx, room, e.Sender)
+		v.failed = errors.Join(v.failed, err)
+		return p
+	}})
+	return v, nil
+}
+
+func (v *evaluation) of(l *listener, m storage.Member) push.Outcome {
+	return v.pass.Evaluate(l.program, push.Recipient{ID: m.User, DisplayName: m.Name})
 }
 
 // Outcome is what one user's push rules make of an event, actions included.
 func (n *Notifier) Outcome(tx *storage.ReadTx, room *storage.Room, e *storage.Event, member storage.Member) (push.Outcome, error) {
-	event, err := push.NewEvent(e.RoomID, e.ID, e.JSON)
+	v, err := newEvaluation(tx, room, e)
 	if err != nil {
 		return push.Outcome{}, err
 	}
@@ -83,27 +101,17 @@ func (n *Notifier) Outcome(tx *storage.ReadTx, room *storage.Room, e *storage.Ev
 	if err != nil || l.ignored.Has(e.Sender) {
 		return push.Outcome{}, err
 	}
-	var failed error
-	pass := push.NewPass(event, push.RoomContext{MemberCount: int(room.Summary.Joined), Power: func() push.Power {
-		p, err := notificationPower(tx, room.NID, e.Sender)
-		failed = errors.Join(failed, err)
-		return p
-	}})
-	return pass.Evaluate(l.program, push.Recipient{ID: member.User, DisplayName: member.Name}), failed
+	return v.of(l, member), v.failed
 }
 
 // notificationPower is the sender's level and what notifications need.
-func notificationPower(tx *storage.ReadTx, room int64, sender id.UserID) (push.Power, error) {
+func notificationPower(tx *storage.ReadTx, room *storage.Room, sender id.UserID) (push.Power, error) {
 	var p push.Power
-	create, err := tx.CurrentStateKey(room, storage.StateKey{Type: "m.room.create"})
+	create, err := tx.CurrentStateKey(room.NID, storage.StateKey{Type: "m.room.create"})
 	if err != nil {
 		return p, err
 	}
-	row, err := tx.RoomByNID(room)
-	if err != nil {
-		return p, err
-	}
-	version, err := gomatrixserverlib.GetRoomVersion(row.Version)
+	version, err := gomatrixserverlib.GetRoomVersion(room.Version)
 	if err != nil {
 		return p, err
 	}
@@ -114,7 +122,7 @@ func notificationPower(tx *storage.ReadTx, room int64, sender id.UserID) (push.P
 			p.Sender = math.MaxInt64
 		}
 	}
-	levels, err := tx.CurrentStateKey(room, storage.StateKey{Type: "m.room.power_levels"})
+	levels, err := tx.CurrentStateKey(room.NID, storage.StateKey{Type: "m.room.power_levels"})
 	if errors.Is(err, storage.ErrNotFound) {
 		if creator && p.Sender == 0 {
 			p.Sender = 100

@@ -236,18 +236,6 @@ func AppendStripped(buf []byte, ev *storage.Event) []byte {
 	return append(buf, '}')
 }
 
-// Stripped is events in stripped form, as a JSON array.
-func Stripped(events []*storage.Event) json.RawMessage {
-	buf := []byte{'['}
-	for i, ev := range events {
-		if i > 0 {
-			buf = append(buf, ',')
-		}
-		buf = AppendStripped(buf, ev)
-	}
-	return append(buf, ']')
-}
-
 // appendRaw appends JSON, or def where there is none.
 func appendRaw(buf, raw []byte, def string) []byte {
 	if len(raw) == 0 {

@@ -232,19 +232,3 @@ func (h *History) allows(visibility, membership string, pos int64) bool {
 	}
 	return membership == "join" || h.lastJoin > pos
 }
-
-// Filter is the events that the viewer may see, in the same order. It keeps events as it is where all of them are visible.
-func (h *History) Filter(events []*storage.Event) []*storage.Event {
-	for i, ev := range events {
-		if !h.Visible(ev) {
-			out := append([]*storage.Event(nil), events[:i]...)
-			for _, ev := range events[i+1:] {
-				if h.Visible(ev) {
-					out = append(out, ev)
-				}
-			}
-			return out
-		}
-	}
-	return events
-}

@@ -128,8 +128,10 @@ func TestVisible(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, ev := range h.Filter(events) {
-					sees = append(sees, describe(ev))
+				for _, ev := range events {
+					if h.Visible(ev) {
+						sees = append(sees, describe(ev))
+					}
 				}
 				return nil
 			})

@@ -76,32 +76,13 @@ func (tx *ReadTx) RoomByNID(nid int64) (*Room, error) {
 
 // RoomNID is the number of a room, from memory where possible.
 func (tx *ReadTx) RoomNID(room id.RoomID) (int64, error) {
-	if n, ok := tx.store.roomIDs.nid(string(room)); ok {
-		return n, nil
-	}
-	var n int64
-	if err := tx.queryRow(`select nid from rooms where room_id = $1`, string(room)).Scan(&n); err != nil {
-		return 0, err
-	}
-	if tx.writer == nil {
-		tx.store.roomIDs.add(n, string(room))
-	}
-	return n, nil
+	return tx.cachedNID(tx.store.roomIDs, string(room), `select nid from rooms where room_id = $1`)
 }
 
 // RoomID is the id behind a room's number, from memory where possible.
 func (tx *ReadTx) RoomID(nid int64) (id.RoomID, error) {
-	if s, ok := tx.store.roomIDs.name(nid); ok {
-		return id.RoomID(s), nil
-	}
-	var s string
-	if err := tx.queryRow(`select room_id from rooms where nid = $1`, nid).Scan(&s); err != nil {
-		return "", err
-	}
-	if tx.writer == nil {
-		tx.store.roomIDs.add(nid, s)
-	}
-	return id.RoomID(s), nil
+	s, err := tx.cachedName(tx.store.roomIDs, nid, `select room_id from rooms where nid = $1`)
+	return id.RoomID(s), err
 }
 
 // warmRooms brings the ids of many rooms into memory with one query, so that RoomID answers from there afterwards.

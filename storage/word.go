@@ -41,24 +41,40 @@ func (w *words) add(nid int64, value string) {
 	w.nids[value], w.names[nid] = nid, value
 }
 
-// remember caches a word that this transaction has read: at once in a View, which sees only what is committed, after the commit in an Update.
-func (tx *ReadTx) remember(nid int64, value string) {
-	if tx.writer == nil {
-		tx.store.words.add(nid, value)
+// cachedNID is the number of a name, from a cache or else by the statement. What is read is cached at once in a View, which sees only what is
+// committed, and not in an Update.
+func (tx *ReadTx) cachedNID(cache *words, name, sql string) (int64, error) {
+	if n, ok := cache.nid(name); ok {
+		return n, nil
 	}
+	var n int64
+	if err := tx.queryRow(sql, name).Scan(&n); err != nil {
+		return 0, err
+	}
+	if tx.writer == nil {
+		cache.add(n, name)
+	}
+	return n, nil
+}
+
+// cachedName is cachedNID the other way.
+func (tx *ReadTx) cachedName(cache *words, nid int64, sql string) (string, error) {
+	if s, ok := cache.name(nid); ok {
+		return s, nil
+	}
+	var s string
+	if err := tx.queryRow(sql, nid).Scan(&s); err != nil {
+		return "", err
+	}
+	if tx.writer == nil {
+		cache.add(nid, s)
+	}
+	return s, nil
 }
 
 // wordNID is the number of a word that is stored already; ErrNotFound means that no row can refer to it.
 func (tx *ReadTx) wordNID(value string) (int64, error) {
-	if n, ok := tx.store.words.nid(value); ok {
-		return n, nil
-	}
-	var n int64
-	if err := tx.queryRow(`select nid from words where value = $1`, value).Scan(&n); err != nil {
-		return 0, err
-	}
-	tx.remember(n, value)
-	return n, nil
+	return tx.cachedNID(tx.store.words, value, `select nid from words where value = $1`)
 }
 
 // intern is wordNID that adds the word if it is new.
@@ -78,15 +94,7 @@ func (tx *Tx) intern(value string) (int64, error) {
 
 // word is the string behind a number.
 func (tx *ReadTx) word(nid int64) (string, error) {
-	if s, ok := tx.store.words.name(nid); ok {
-		return s, nil
-	}
-	var s string
-	if err := tx.queryRow(`select value from words where nid = $1`, nid).Scan(&s); err != nil {
-		return "", err
-	}
-	tx.remember(nid, s)
-	return s, nil
+	return tx.cachedName(tx.store.words, nid, `select value from words where nid = $1`)
 }
 
 // warmWords brings the words of many numbers into the cache with one query, so that word answers from memory afterwards.

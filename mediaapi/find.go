@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/hearthd/hearth/internal/hub"
@@ -51,6 +52,9 @@ func (s *Service) find(ctx context.Context, a ask) (storage.Media, error) {
 	if a.legacy && !s.config.Load().LegacyEndpoints {
 		return storage.Media{}, errRefused()
 	}
+	if s.prevented(a.mxc.Server) {
+		return storage.Media{}, errNotFound()
+	}
 	m, err := s.lookUp(ctx, a.mxc)
 	if errors.Is(err, storage.ErrNotFound) {
 		return s.fetch(ctx, a)
@@ -62,6 +66,16 @@ func (s *Service) find(ctx context.Context, a ask) (storage.Media, error) {
 		return m, err
 	}
 	return m, s.mayServe(a, m)
+}
+
+// prevented reports whether the operator does not want media of a server to be seen. A name without a port stands for all ports.
+func (s *Service) prevented(server id.ServerName) bool {
+	for _, name := range s.config.Load().PreventDownloadsFrom {
+		if server != s.server && (strings.EqualFold(name, string(server)) || strings.EqualFold(name, server.Host())) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayServe decides for media whose bytes are here.

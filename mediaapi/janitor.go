@@ -22,8 +22,8 @@ const (
 	tidyBatch = 200
 )
 
-// Run does the housekeeping until ctx ends: pending uploads that were given up, link previews that expired, files that a crash left
-// behind. It returns when everything the service started has ended.
+// Run does the housekeeping until ctx ends: pending uploads that were given up, link previews that expired, copies of other servers' media
+// that are too old or too many, files that a crash left behind. It returns when everything the service started has ended.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.work.stop()
 	for {
@@ -50,16 +50,14 @@ func (s *Service) Tidy(ctx context.Context) error {
 		_, err := tx.DeleteExpiredURLPreviews(now.UnixMilli())
 		return err
 	})
-	return errors.Join(err, s.tidyPictures(ctx, now), s.tidyFiles(ctx))
+	return errors.Join(err, s.tidyOlder(ctx, storage.MediaPreview, now.Add(-previewPictureAge)), s.tidyCopies(ctx, now), s.tidyFiles(ctx))
 }
 
-func (s *Service) tidyPictures(ctx context.Context, now time.Time) error {
+// tidyOlder deletes media of a kind that was made before a time.
+func (s *Service) tidyOlder(ctx context.Context, kind storage.MediaKind, before time.Time) error {
 	for {
-		var old []storage.Media
-		if err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-			old, err = tx.MediaOlderThan(storage.MediaPreview, now.Add(-previewPictureAge).UnixMilli(), tidyBatch)
-			return err
-		}); err != nil || len(old) == 0 {
+		old, err := s.oldest(ctx, kind, before)
+		if err != nil || len(old) == 0 {
 			return err
 		}
 		for _, m := range old {
@@ -68,6 +66,51 @@ func (s *Service) tidyPictures(ctx context.Context, now time.Time) error {
 			}
 		}
 	}
+}
+
+func (s *Service) oldest(ctx context.Context, kind storage.MediaKind, before time.Time) (old []storage.Media, err error) {
+	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		old, err = tx.MediaOlderThan(kind, before.UnixMilli(), tidyBatch)
+		return err
+	})
+	return old, err
+}
+
+// tidyCopies deletes copies of other servers' media: those that are too old, then the oldest until the rest fits. Whoever wants them again
+// has them fetched again; they are new to the freeze then (docs/media.md).
+func (s *Service) tidyCopies(ctx context.Context, now time.Time) error {
+	cfg := s.config.Load()
+	if cfg.RemoteLifetime > 0 {
+		if err := s.tidyOlder(ctx, storage.MediaRemote, now.Add(-cfg.RemoteLifetime)); err != nil {
+			return err
+		}
+	}
+	if cfg.RemoteQuota <= 0 {
+		return nil
+	}
+	var used storage.MediaUsage
+	if err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		used, err = tx.RemoteMediaUsage()
+		return err
+	}); err != nil {
+		return err
+	}
+	for used.Bytes > int64(cfg.RemoteQuota) {
+		old, err := s.oldest(ctx, storage.MediaRemote, now)
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		for _, m := range old {
+			if used.Bytes <= int64(cfg.RemoteQuota) {
+				break
+			}
+			if err := s.Delete(ctx, m.MXC); err != nil && !errors.Is(err, storage.ErrNotFound) {
+				return err
+			}
+			used.Bytes -= m.Size
+		}
+	}
+	return nil
 }
 
 // tidyFiles deletes files that no row needs. Files have the time of the machine, whatever the injected clock says.

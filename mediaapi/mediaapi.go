@@ -66,6 +66,7 @@ type Service struct {
 	uploading uploading
 
 	work     *work
+	hosts    *hosts
 	fetches  flight[storage.Media]
 	makes    flight[storage.Thumbnail]
 	previews flight[storage.URLPreview]
@@ -86,7 +87,7 @@ func New(p Parts) (*Service, error) {
 	}
 	s := &Service{
 		server: p.Server, store: p.Store, blobs: p.Blobs, hub: p.Hub, clock: p.Clock, thumbs: p.Thumbnails, web: p.Web,
-		remote: p.Remote, log: p.Log, metrics: m, work: newWork(p.Log), looking: make(chan struct{}, maxPreviews),
+		remote: p.Remote, log: p.Log, metrics: m, work: newWork(p.Log), hosts: newHosts(p.Clock), looking: make(chan struct{}, maxPreviews),
 	}
 	s.config.Store(&p.Config)
 	policy := policyOf(p.Config)

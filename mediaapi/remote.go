@@ -15,7 +15,8 @@ import (
 )
 
 // Remote fetches media from the server it belongs to. Its errors go to the client if they are Matrix errors: merr.NotFound where the other
-// server has no such media, merr.NotYetUploaded where it is pending. All else counts as a server that cannot be reached.
+// server has no such media, merr.NotYetUploaded where it is pending, merr.TooLarge where it is too large for that server. All else counts as
+// a server that cannot be reached. package remotemedia has the one that speaks to real servers.
 type Remote interface {
 	FetchMedia(ctx context.Context, want RemoteRequest) (*RemoteMedia, error)
 }
@@ -62,15 +63,40 @@ func (s *Service) fetch(ctx context.Context, a ask) (storage.Media, error) {
 	if a.legacy {
 		key = "legacy " + key
 	}
+	if err := s.hosts.known(a.mxc.Server, key); err != nil {
+		return storage.Media{}, err
+	}
 	// Others may be waiting for the same media: the fetch does not end with this request.
 	m, err := s.fetches.do(ctx, s.work, key, remoteTimeout+a.wait, func(ctx context.Context) (storage.Media, error) {
-		return s.fetchNow(ctx, a)
+		leave, err := s.hosts.enter(ctx, a.mxc.Server)
+		if err != nil {
+			return storage.Media{}, err
+		}
+		defer leave()
+		m, err := s.fetchNow(ctx, a)
+		s.remember(ctx, a.mxc.Server, key, err)
+		return m, err
 	})
 	if err != nil {
 		return m, err
 	}
 	return m, s.mayServe(a, m)
 }
+
+// remember notes what became of a fetch, so that what failed is not tried again at once.
+func (s *Service) remember(ctx context.Context, server id.ServerName, key string, err error) {
+	switch {
+	case err == nil:
+		s.hosts.succeeded(server)
+	case errors.Is(err, errLocal), errors.Is(ctx.Err(), context.Canceled), merr.HasCode(err, merr.NotYetUploaded):
+		// It is our own trouble, or something that may be different in a moment.
+	default:
+		s.hosts.failed(server, key, err, !merr.HasCode(err, merr.NotFound) && !merr.HasCode(err, merr.TooLarge))
+	}
+}
+
+// errLocal is wrapped by errors of a fetch that the other server has nothing to do with.
+var errLocal = errors.New("keep remote media")
 
 func (s *Service) fetchNow(ctx context.Context, a ask) (storage.Media, error) {
 	cfg := s.config.Load()
@@ -85,12 +111,15 @@ func (s *Service) fetchNow(ctx context.Context, a ask) (storage.Media, error) {
 	if got.Size > limit {
 		return storage.Media{}, errRemoteTooLarge()
 	}
-	staged, err := s.blobs.Stage(ctx, got.Body, limit)
-	if errors.Is(err, blob.ErrTooLarge) {
+	body := &sender{Reader: got.Body}
+	staged, err := s.blobs.Stage(ctx, body, limit)
+	switch {
+	case errors.Is(err, blob.ErrTooLarge):
 		return storage.Media{}, errRemoteTooLarge()
-	}
-	if err != nil {
+	case err != nil && body.failed:
 		return storage.Media{}, s.unreachable(a.mxc, err)
+	case err != nil:
+		return storage.Media{}, fmt.Errorf("%w: %w", errLocal, err)
 	}
 	defer staged.Discard()
 	if got.Size >= 0 && got.Size != staged.Size {
@@ -124,9 +153,21 @@ func (s *Service) fetchNow(ctx context.Context, a ask) (storage.Media, error) {
 		return err
 	})
 	if err != nil {
-		return storage.Media{}, s.notFiled(ctx, staged, err)
+		return storage.Media{}, fmt.Errorf("%w: %w", errLocal, s.notFiled(ctx, staged, err))
 	}
 	return m, s.release(ctx, old)
+}
+
+// sender is the other end of a download: it remembers whether it was the one who failed.
+type sender struct {
+	io.Reader
+	failed bool
+}
+
+func (r *sender) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.failed = r.failed || err != nil && !errors.Is(err, io.EOF)
+	return n, err
 }
 
 func errRemoteTooLarge() error {
@@ -140,5 +181,9 @@ func (s *Service) unreachable(mxc id.MXC, err error) error {
 		return err
 	}
 	s.log.Info("remote media not fetched", slog.String("media", mxc.String()), slog.Any("error", err))
-	return fmt.Errorf("%w: %w", merr.New(merr.Unknown, "The media could not be fetched from its server").WithStatus(502), err)
+	return fmt.Errorf("%w: %w", errUnreachable(), err)
+}
+
+func errUnreachable() error {
+	return merr.New(merr.Unknown, "The media could not be fetched from its server").WithStatus(502)
 }

@@ -135,7 +135,7 @@ func (h *head) apply(e *storage.Event, a *authEvent, d draft) (err error) {
 	if e.Pos, err = h.tx.NextPos(); err != nil {
 		return err
 	}
-	a.pos = e.Pos
+	e.NID, a.nid = e.Pos, e.Pos
 	e.StateAfter = e.StateBefore
 	content := gjson.ParseBytes(a.pdu.Content())
 	if key, ok := d.key(); ok {
@@ -166,9 +166,9 @@ func (h *head) applyState(e *storage.Event, a *authEvent, key storage.StateKey, 
 		return err
 	}
 	if old != nil {
-		e.Replaces = old.pos
+		e.Replaces = old.nid
 	}
-	changes := []storage.StateChange{{StateKey: key, Event: e.Pos}}
+	changes := []storage.StateChange{{StateKey: key, Event: e.NID}}
 	if e.StateAfter, err = h.tx.AddSnapshot(room.NID, e.StateBefore, changes); err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (h *head) applyMembership(e *storage.Event, user id.UserID, old *authEvent,
 		before = gjson.GetBytes(old.pdu.Content(), "membership").String()
 	}
 	m := storage.Membership{
-		User: user, Room: e.Room, RoomID: e.RoomID, Membership: content.Get("membership").String(), Event: e.Pos, Pos: e.Pos, Sender: e.Sender,
+		User: user, Room: e.Room, RoomID: e.RoomID, Membership: content.Get("membership").String(), Event: e.NID, Pos: e.Pos, Sender: e.Sender,
 		Name: text(content.Get("displayname")), AvatarURL: text(content.Get("avatar_url")),
 	}
 	if m.Membership == spec.Join && before == spec.Join { // another name or avatar
@@ -277,7 +277,7 @@ func (h *head) relation(e *storage.Event, content gjson.Result) (storage.Relatio
 		return storage.Relation{}, err
 	}
 	return storage.Relation{
-		Parent: id.EventID(parent), RelType: typ, Child: e.Pos, Room: e.Room, Type: e.Type, Sender: e.Sender, Key: text(rel.Get("key")),
+		Parent: id.EventID(parent), RelType: typ, Child: e.NID, Room: e.Room, Type: e.Type, Sender: e.Sender, Key: text(rel.Get("key")),
 	}, nil
 }
 

@@ -21,7 +21,7 @@ import (
 
 // authEvent is a state event in the form that the auth rules want.
 type authEvent struct {
-	pos int64
+	nid int64
 	id  id.EventID
 	pdu gomatrixserverlib.PDU
 }
@@ -137,7 +137,7 @@ func toAuthEvent(e *storage.Event, version gomatrixserverlib.IRoomVersion) (*aut
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", e.ID, err)
 	}
-	return &authEvent{e.Pos, e.ID, pdu}, nil
+	return &authEvent{e.NID, e.ID, pdu}, nil
 }
 
 func (a *authState) pdu(typ, key string) (gomatrixserverlib.PDU, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/pdu"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -24,7 +25,7 @@ import (
 //
 // Spec: client-server-api#size-limits
 const (
-	maxEvent = 65536
+	maxEvent = pdu.MaxSize
 	maxField = 255
 )
 
@@ -212,17 +213,9 @@ func appendIDs(b []byte, ids []id.EventID) []byte {
 	return append(b, ']')
 }
 
-// keepsContent is the event types of which a redaction keeps something, in any room version. All others keep nothing.
-//
-// Spec: rooms#redactions
-var keepsContent = map[string]bool{
-	spec.MRoomMember: true, spec.MRoomCreate: true, spec.MRoomJoinRules: true, spec.MRoomPowerLevels: true, spec.MRoomAliases: true,
-	spec.MRoomHistoryVisibility: true, spec.MRoomRedaction: true,
-}
-
 // redactedContent is the canonical form of what a redaction would leave of content.
 func redactedContent(d draft, version gomatrixserverlib.IRoomVersion, content []byte) ([]byte, error) {
-	if !keepsContent[d.typ] {
+	if !pdu.KeepsContent(d.typ) {
 		return []byte("{}"), nil
 	}
 	event := make([]byte, 0, len(content)+64)
@@ -231,7 +224,7 @@ func redactedContent(d draft, version gomatrixserverlib.IRoomVersion, content []
 	event = append(event, `,"content":`...)
 	event = append(event, content...)
 	event = append(event, '}')
-	redacted, err := redactJSON(version, event)
+	redacted, err := pdu.Redact(version, event)
 	if err != nil {
 		return nil, fmt.Errorf("redact an event: %w", err)
 	}

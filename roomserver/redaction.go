@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/pdu"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -81,14 +80,14 @@ func (h *head) redact(by *storage.Event, target id.EventID) error {
 	if err != nil {
 		return err
 	}
-	redacted, err := redactJSON(h.auth.version, t.JSON)
+	redacted, err := pdu.Redact(h.auth.version, t.JSON)
 	if err != nil {
 		return fmt.Errorf("redact %s: %w", target, err)
 	}
-	if err := h.tx.RedactEvent(t, by.Pos, redacted); err != nil {
+	if err := h.tx.RedactEvent(t, by.NID, redacted); err != nil {
 		return err
 	}
-	if err := h.tx.RemoveFromSearch(t.Pos); err != nil {
+	if err := h.tx.RemoveFromSearch(t.NID); err != nil {
 		return err
 	}
 	if t.StateKey != nil {
@@ -101,14 +100,14 @@ func (h *head) redact(by *storage.Event, target id.EventID) error {
 			return err
 		}
 	}
-	return h.tx.DropRelation(t.Pos)
+	return h.tx.DropRelation(t.NID)
 }
 
 // resummarise brings the summary and the membership row in line with a redacted state event, if that is current.
 func (h *head) resummarise(t *storage.Event) error {
 	key := storage.StateKey{Type: t.Type, Key: *t.StateKey}
 	now, err := h.auth.get(key)
-	if err != nil || now == nil || now.pos != t.Pos {
+	if err != nil || now == nil || now.nid != t.NID {
 		return err
 	}
 	if key.Type == spec.MRoomMember {
@@ -117,18 +116,4 @@ func (h *head) resummarise(t *storage.Event) error {
 	h.changed[key] = true
 	summarise(&h.room().Summary, key, gjson.ParseBytes(now.pdu.Content()))
 	return nil
-}
-
-// redactJSON is what a redaction leaves of an event. gomatrixserverlib does not keep what was signed of a third-party invite.
-//
-// Spec: rooms#redactions, rooms/v11#redactions
-func redactJSON(version gomatrixserverlib.IRoomVersion, event []byte) ([]byte, error) {
-	redacted, err := version.RedactEventJSON(event)
-	if err != nil || !redactsInContent(version) || gjson.GetBytes(event, "type").String() != spec.MRoomMember {
-		return redacted, err
-	}
-	if signed := gjson.GetBytes(event, "content.third_party_invite.signed"); signed.Exists() {
-		return sjson.SetRawBytes(redacted, "content.third_party_invite.signed", []byte(signed.Raw))
-	}
-	return redacted, nil
 }

@@ -211,7 +211,7 @@ func TestRedactionKeepsWhatTheVersionSays(t *testing.T) {
 		"12": `{"membership":"invite","third_party_invite":{"signed":{"mxid":"@b:x","signatures":{},"token":"t"}}}`,
 	} {
 		impl := Versions()[roomVersion(version)]
-		redacted, err := redactJSON(impl, []byte(event))
+		redacted, err := pdu.Redact(impl, []byte(event))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,7 @@ func (tx *ReadTx) Aggregated(parents []id.EventID) (map[id.EventID][]Relation, e
 type ThreadSummary struct {
 	Root         id.EventID
 	Replies      int64
-	Latest       int64 // position of the newest reply
+	Latest       int64 // number of the newest reply
 	Participated bool  // the user asked for has replied
 }
 
@@ -46,7 +46,7 @@ func (tx *ReadTx) ThreadSummaries(roots []id.EventID, user id.UserID, ignored []
 		group by r.parent`, list(roots), string(user), list(ignored))
 }
 
-// ThreadReplies is the positions of the newest replies in a thread before a position, newest first.
+// ThreadReplies is the numbers of the newest replies in a thread before a position, newest first.
 func (tx *ReadTx) ThreadReplies(root id.EventID, before int64, limit int) ([]int64, error) {
 	return collect(tx, scanOne[int64], `select child from relations where parent = $1 and rel_type = 'm.thread' and child < $2
 		order by child desc limit $3`, string(root), before, limit)

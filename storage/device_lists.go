@@ -225,7 +225,7 @@ func (tx *ReadTx) memberMoves(room, since int64) (map[int64]move, error) {
 	}
 	joins := map[int64]bool{}
 	for _, ev := range events {
-		joins[ev.Pos] = ev.Get("content.membership").Str == "join"
+		joins[ev.NID] = ev.Get("content.membership").Str == "join"
 	}
 	out := make(map[int64]move, len(before))
 	for _, c := range before {

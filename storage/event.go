@@ -24,7 +24,8 @@ const (
 
 // Event is a stored event. Events are cached and shared between requests: once read, nobody may change one.
 type Event struct {
-	Pos         int64
+	NID         int64 // the event's number, by which everything else refers to it
+	Pos         int64 // its place in the stream and in the room's timeline; 0 for none
 	ID          id.EventID
 	Room        int64
 	RoomID      id.RoomID
@@ -36,8 +37,8 @@ type Event struct {
 	StateBefore int64 // snapshot
 	StateAfter  int64 // snapshot; StateBefore, for message events
 	Status      EventStatus
-	Replaces    int64 // position of the state event that this one took the place of
-	RedactedBy  int64 // position of the redaction
+	Replaces    int64 // number of the state event that this one took the place of
+	RedactedBy  int64 // number of the redaction
 	TxnDevice   id.DeviceID
 	TxnID       string
 	JSON        []byte // as the federation sees it
@@ -107,7 +108,7 @@ func (e *Event) ClientFields() []byte {
 
 func (e *Event) size() int { return 2*len(e.JSON) + 400 }
 
-const eventColumns = `pos, event_id, room, type, state_key, sender, depth, ts, state_before, state_after, status, replaces, redacted_by,
+const eventColumns = `nid, pos, event_id, room, type, state_key, sender, depth, ts, state_before, state_after, status, replaces, redacted_by,
 	txn_device, txn_id, json`
 
 type eventRow struct {
@@ -118,7 +119,7 @@ type eventRow struct {
 
 func scanEvent(r rowScanner) (*eventRow, error) {
 	e := &eventRow{}
-	err := r.Scan(&e.Pos, &e.ID, &e.Room, &e.typ, &e.stateKey, &e.sender, &e.Depth, &e.TS, &e.StateBefore, &e.StateAfter, &e.Status,
+	err := r.Scan(&e.NID, &e.Pos, &e.ID, &e.Room, &e.typ, &e.stateKey, &e.sender, &e.Depth, &e.TS, &e.StateBefore, &e.StateAfter, &e.Status,
 		&e.Replaces, &e.RedactedBy, &e.TxnDevice, &e.TxnID, &e.JSON)
 	return e, err
 }
@@ -173,9 +174,9 @@ func (tx *ReadTx) EventInRoom(room int64, event id.EventID) (*Event, error) {
 	return e, err
 }
 
-// EventAt finds an event by its position.
-func (tx *ReadTx) EventAt(pos int64) (*Event, error) {
-	out, err := tx.EventsAt([]int64{pos})
+// EventAt finds an event by its number.
+func (tx *ReadTx) EventAt(nid int64) (*Event, error) {
+	out, err := tx.EventsAt([]int64{nid})
 	if err == nil && out[0] == nil {
 		err = ErrNotFound
 	}
@@ -185,15 +186,15 @@ func (tx *ReadTx) EventAt(pos int64) (*Event, error) {
 	return out[0], nil
 }
 
-// EventsAt finds events by their positions, in that order; where there is none, the element is nil.
-func (tx *ReadTx) EventsAt(positions []int64) ([]*Event, error) {
-	out := make([]*Event, len(positions))
+// EventsAt finds events by their numbers, in that order; where there is none, the element is nil.
+func (tx *ReadTx) EventsAt(nids []int64) ([]*Event, error) {
+	out := make([]*Event, len(nids))
 	var missing []int64
-	for i, p := range positions {
-		if e, ok := tx.cachedAt(p); ok {
+	for i, n := range nids {
+		if e, ok := tx.cachedAt(n); ok {
 			out[i] = e
 		} else {
-			missing = append(missing, p)
+			missing = append(missing, n)
 		}
 	}
 	if len(missing) == 0 {
@@ -203,13 +204,13 @@ func (tx *ReadTx) EventsAt(positions []int64) ([]*Event, error) {
 	var err error
 	if len(missing) == 1 {
 		var r *eventRow
-		if r, err = scanEvent(tx.queryRow(`select `+eventColumns+` from events where pos = $1`, missing[0])); err == nil {
+		if r, err = scanEvent(tx.queryRow(`select `+eventColumns+` from events where nid = $1`, missing[0])); err == nil {
 			rows = append(rows, r)
 		} else if errors.Is(err, ErrNotFound) {
 			err = nil
 		}
 	} else {
-		rows, err = collect(tx, scanEvent, `select `+eventColumns+` from events where `+tx.inInts("pos", 1), list(missing))
+		rows, err = collect(tx, scanEvent, `select `+eventColumns+` from events where `+tx.inInts("nid", 1), list(missing))
 	}
 	if err != nil {
 		return nil, err
@@ -220,11 +221,11 @@ func (tx *ReadTx) EventsAt(positions []int64) ([]*Event, error) {
 	}
 	found := make(map[int64]*Event, len(events))
 	for _, e := range events {
-		found[e.Pos] = e
+		found[e.NID] = e
 	}
-	for i, p := range positions {
+	for i, n := range nids {
 		if out[i] == nil {
-			out[i] = found[p]
+			out[i] = found[n]
 		}
 	}
 	return out, nil
@@ -235,37 +236,54 @@ type Span struct{ After, UpTo int64 }
 
 // Timeline is the accepted events of a room within a span: the first limit in order, or the last limit in reverse order.
 func (tx *ReadTx) Timeline(room int64, span Span, limit int, reverse bool) ([]*Event, error) {
-	positions, err := tx.TimelinePositions(room, span, limit, reverse)
+	places, err := tx.TimelinePlaces(room, span, limit, reverse)
 	if err != nil {
 		return nil, err
 	}
-	return tx.EventsAt(positions)
+	return tx.EventsAt(NIDs(places))
 }
 
-// TimelinePositions is Timeline without the events; it reads nothing but an index.
-func (tx *ReadTx) TimelinePositions(room int64, span Span, limit int, reverse bool) ([]int64, error) {
+// Place is where an event is in the timeline of its room.
+type Place struct{ NID, Pos int64 }
+
+func scanPlace(r rowScanner) (p Place, err error) {
+	err = r.Scan(&p.NID, &p.Pos)
+	return p, err
+}
+
+// NIDs is the numbers of the events at some places.
+func NIDs(places []Place) []int64 {
+	out := make([]int64, len(places))
+	for i, p := range places {
+		out[i] = p.NID
+	}
+	return out
+}
+
+// TimelinePlaces is Timeline without the events; it reads nothing but an index.
+func (tx *ReadTx) TimelinePlaces(room int64, span Span, limit int, reverse bool) ([]Place, error) {
 	order := "asc"
 	if reverse {
 		order = "desc"
 	}
-	return collect(tx, scanOne[int64], `select pos from events where room = $1 and pos > $2 and pos <= $3 and status = 0
+	return collect(tx, scanPlace, `select nid, pos from events where room = $1 and pos > $2 and pos <= $3 and status = 0
 		order by pos `+order+` limit $4`, room, span.After, span.UpTo, limit)
 }
 
 // EventNear is the accepted event closest to ts, in milliseconds: the first at or after it, or the last at or before it.
 func (tx *ReadTx) EventNear(room, ts int64, backwards bool) (*Event, error) {
-	sql := `select pos from events where room = $1 and ts >= $2 and status = 0 order by ts, pos limit 1`
+	sql := `select nid from events where room = $1 and ts >= $2 and status = 0 order by ts, pos limit 1`
 	if backwards {
-		sql = `select pos from events where room = $1 and ts <= $2 and status = 0 order by ts desc, pos desc limit 1`
+		sql = `select nid from events where room = $1 and ts <= $2 and status = 0 order by ts desc, pos desc limit 1`
 	}
-	var pos int64
-	if err := tx.queryRow(sql, room, ts).Scan(&pos); err != nil {
+	var nid int64
+	if err := tx.queryRow(sql, room, ts).Scan(&nid); err != nil {
 		return nil, err
 	}
-	return tx.EventAt(pos)
+	return tx.EventAt(nid)
 }
 
-// AddEvent stores an event whose Pos has been taken from NextPos. An event id that is there already is an error.
+// AddEvent stores an event whose NID has been taken from NextPos or NextBackfillPos. An event id that is there already is an error.
 func (tx *Tx) AddEvent(e *Event) error {
 	typ, err := tx.intern(e.Type)
 	if err != nil {
@@ -283,8 +301,8 @@ func (tx *Tx) AddEvent(e *Event) error {
 		}
 		key = &k
 	}
-	_, err = tx.exec(`insert into events (`+eventColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
-		e.Pos, string(e.ID), e.Room, typ, key, sender, e.Depth, e.TS, e.StateBefore, e.StateAfter, int64(e.Status), e.Replaces, e.RedactedBy,
+	_, err = tx.exec(`insert into events (`+eventColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		e.NID, e.Pos, string(e.ID), e.Room, typ, key, sender, e.Depth, e.TS, e.StateBefore, e.StateAfter, int64(e.Status), e.Replaces, e.RedactedBy,
 		string(e.TxnDevice), e.TxnID, e.JSON)
 	if err != nil {
 		return err
@@ -295,11 +313,32 @@ func (tx *Tx) AddEvent(e *Event) error {
 
 // RedactEvent replaces an event's JSON by its redacted form and notes the redaction.
 func (tx *Tx) RedactEvent(e *Event, by int64, redacted []byte) error {
-	_, err := tx.exec(`update events set json = $2, redacted_by = $3 where pos = $1`, e.Pos, redacted, by)
+	_, err := tx.exec(`update events set json = $2, redacted_by = $3 where nid = $1`, e.NID, redacted, by)
 	if err != nil {
 		return err
 	}
-	tx.writer.changed[e.Pos] = true
-	tx.OnCommit(func() { tx.store.events.forget(e.Pos) })
+	tx.eventChanged(e.NID)
 	return nil
+}
+
+// eventChanged keeps the cache from showing what an event was before this Update.
+func (tx *Tx) eventChanged(nid int64) {
+	tx.writer.changed[nid] = true
+	tx.OnCommit(func() { tx.store.events.forget(nid) })
+}
+
+// JudgeEvent writes what has become of an event that was stored before: its status, its place, the states before and after it, and what it
+// replaces. The Event given is a copy that the caller has changed. Nothing refers to a message event before it has a place, so with the place
+// it gets the same number: the numbers of message events in a timeline are their places.
+func (tx *Tx) JudgeEvent(e *Event) error {
+	was := e.NID
+	if e.StateKey == nil && e.Pos != 0 {
+		e.NID = e.Pos
+	}
+	_, err := tx.exec(`update events set nid = $2, status = $3, pos = $4, state_before = $5, state_after = $6, replaces = $7 where nid = $1`,
+		was, e.NID, int64(e.Status), e.Pos, e.StateBefore, e.StateAfter, e.Replaces)
+	if err == nil {
+		tx.eventChanged(was)
+	}
+	return err
 }

@@ -15,14 +15,14 @@ type eventCache struct {
 	budget int
 	bytes  int
 	order  *lru.List // of *Event, most recently used first
-	pos    map[int64]*lru.Element
+	nids   map[int64]*lru.Element
 	ids    map[id.EventID]*lru.Element
 
 	hits, misses int64
 }
 
 func newEventCache(budget int) *eventCache {
-	return &eventCache{budget: budget, order: lru.New(), pos: map[int64]*lru.Element{}, ids: map[id.EventID]*lru.Element{}}
+	return &eventCache{budget: budget, order: lru.New(), nids: map[int64]*lru.Element{}, ids: map[id.EventID]*lru.Element{}}
 }
 
 // current is the epoch to note before a snapshot is taken.
@@ -32,10 +32,10 @@ func (c *eventCache) current() int64 {
 	return c.epoch
 }
 
-func (c *eventCache) at(pos int64) (*Event, bool) {
+func (c *eventCache) at(nid int64) (*Event, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.use(c.pos[pos])
+	return c.use(c.nids[nid])
 }
 
 func (c *eventCache) byID(event id.EventID) (*Event, bool) {
@@ -44,19 +44,19 @@ func (c *eventCache) byID(event id.EventID) (*Event, bool) {
 	return c.use(c.ids[event])
 }
 
-// cachedAt is what the cache has at a position. An Update does not ask it for what its own group has redacted, which the cache learns only
+// cachedAt is what the cache has under a number. An Update does not ask it for what its own group has redacted, which the cache learns only
 // with the commit.
-func (tx *ReadTx) cachedAt(pos int64) (*Event, bool) {
-	if tx.writer != nil && tx.writer.changed[pos] {
+func (tx *ReadTx) cachedAt(nid int64) (*Event, bool) {
+	if tx.writer != nil && tx.writer.changed[nid] {
 		return nil, false
 	}
-	return tx.store.events.at(pos)
+	return tx.store.events.at(nid)
 }
 
 // cachedByID is cachedAt by the event's id.
 func (tx *ReadTx) cachedByID(event id.EventID) (*Event, bool) {
 	e, ok := tx.store.events.byID(event)
-	if ok && tx.writer != nil && tx.writer.changed[e.Pos] {
+	if ok && tx.writer != nil && tx.writer.changed[e.NID] {
 		return nil, false
 	}
 	return e, ok
@@ -76,11 +76,11 @@ func (c *eventCache) use(el *lru.Element) (*Event, bool) {
 func (c *eventCache) add(e *Event, epoch int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if epoch != c.epoch || c.pos[e.Pos] != nil {
+	if epoch != c.epoch || c.nids[e.NID] != nil {
 		return
 	}
 	el := c.order.PushFront(e)
-	c.pos[e.Pos], c.ids[e.ID] = el, el
+	c.nids[e.NID], c.ids[e.ID] = el, el
 	c.bytes += e.size()
 	for c.bytes > c.budget && c.order.Len() > 1 {
 		c.remove(c.order.Back())
@@ -88,18 +88,18 @@ func (c *eventCache) add(e *Event, epoch int64) {
 }
 
 // forget drops an event that has changed and begins a new epoch.
-func (c *eventCache) forget(pos int64) {
+func (c *eventCache) forget(nid int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
-	if el := c.pos[pos]; el != nil {
+	if el := c.nids[nid]; el != nil {
 		c.remove(el)
 	}
 }
 
 func (c *eventCache) remove(el *lru.Element) {
 	e := c.order.Remove(el).(*Event)
-	delete(c.pos, e.Pos)
+	delete(c.nids, e.NID)
 	delete(c.ids, e.ID)
 	c.bytes -= e.size()
 }

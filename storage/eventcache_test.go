@@ -8,7 +8,7 @@ import (
 )
 
 func cachedEvent(pos int64) *Event {
-	return &Event{Pos: pos, ID: id.EventID(fmt.Sprint("$", pos)), JSON: make([]byte, 300)} // 1,000 bytes by its own account
+	return &Event{NID: pos, Pos: pos, ID: id.EventID(fmt.Sprint("$", pos)), JSON: make([]byte, 300)} // 1,000 bytes by its own account
 }
 
 func TestTheEventCacheStaysWithinItsBudget(t *testing.T) {
@@ -17,8 +17,8 @@ func TestTheEventCacheStaysWithinItsBudget(t *testing.T) {
 		c.add(cachedEvent(pos+1), c.current())
 		c.at(1) // in steady use
 	}
-	if c.bytes > 5000 || c.order.Len() != len(c.pos) || len(c.pos) != len(c.ids) || len(c.pos) != 5 {
-		t.Errorf("%d bytes, %d, %d and %d entries", c.bytes, c.order.Len(), len(c.pos), len(c.ids))
+	if c.bytes > 5000 || c.order.Len() != len(c.nids) || len(c.nids) != len(c.ids) || len(c.nids) != 5 {
+		t.Errorf("%d bytes, %d, %d and %d entries", c.bytes, c.order.Len(), len(c.nids), len(c.ids))
 	}
 	for _, pos := range []int64{1, 20, 17} {
 		if e, ok := c.byID(cachedEvent(pos).ID); !ok || e.Pos != pos {
@@ -29,9 +29,9 @@ func TestTheEventCacheStaysWithinItsBudget(t *testing.T) {
 		t.Error("2, used least lately, is there")
 	}
 	// One that is larger than the budget is kept alone.
-	c.add(&Event{Pos: 99, ID: "$99", JSON: make([]byte, 10_000)}, c.current())
-	if len(c.pos) != 1 {
-		t.Errorf("%d entries beside a large one", len(c.pos)-1)
+	c.add(&Event{NID: 99, Pos: 99, ID: "$99", JSON: make([]byte, 10_000)}, c.current())
+	if len(c.nids) != 1 {
+		t.Errorf("%d entries beside a large one", len(c.nids)-1)
 	}
 }
 
@@ -45,7 +45,7 @@ func TestWhoReadBeforeAChangePutsNothingIntoTheEventCache(t *testing.T) {
 	}
 	c.add(cachedEvent(1), before)
 	c.add(cachedEvent(2), before)
-	if len(c.pos) != 0 {
+	if len(c.nids) != 0 {
 		t.Error("a reader from before the change has put something back")
 	}
 	c.add(cachedEvent(1), c.current())

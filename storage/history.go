@@ -65,11 +65,11 @@ func (tx *ReadTx) EventsByID(ids []id.EventID) ([]*Event, error) {
 // Moment is a point in time within a room: events with the same timestamp, in milliseconds, are told apart by their positions.
 type Moment struct{ TS, Pos int64 }
 
-// PositionsByTime is the accepted events of a room after a moment in the order of their timestamps, or those before it in reverse order.
-func (tx *ReadTx) PositionsByTime(room int64, from Moment, limit int, reverse bool) ([]int64, error) {
-	sql := `select pos from events where room = $1 and ts >= $2 and (ts > $2 or pos > $3) and status = 0 order by ts, pos limit $4`
+// NIDsByTime is the numbers of the accepted events of a room after a moment in the order of their timestamps, or those before it in reverse order.
+func (tx *ReadTx) NIDsByTime(room int64, from Moment, limit int, reverse bool) ([]int64, error) {
+	sql := `select nid from events where room = $1 and ts >= $2 and (ts > $2 or pos > $3) and status = 0 order by ts, pos limit $4`
 	if reverse {
-		sql = `select pos from events where room = $1 and ts <= $2 and (ts < $2 or pos < $3) and status = 0
+		sql = `select nid from events where room = $1 and ts <= $2 and (ts < $2 or pos < $3) and status = 0
 			order by ts desc, pos desc limit $4`
 	}
 	return collect(tx, scanOne[int64], sql, room, from.TS, from.Pos, limit)
@@ -120,11 +120,11 @@ func (tx *ReadTx) StateOfTypeAt(snapshot int64, typ string, keys []string) ([]*E
 // eventsOf is the events of a state that is given by deltas, newest first, in no order.
 func (tx *ReadTx) eventsOf(deltas []delta) ([]*Event, error) {
 	deltas = newest(deltas)
-	positions := make([]int64, len(deltas))
+	nids := make([]int64, len(deltas))
 	for i, d := range deltas {
-		positions[i] = d.event
+		nids[i] = d.event
 	}
-	events, err := tx.EventsAt(positions)
+	events, err := tx.EventsAt(nids)
 	return slices.DeleteFunc(events, func(e *Event) bool { return e == nil }), err
 }
 
@@ -149,7 +149,7 @@ func (tx *ReadTx) typeNID(typ string) (int64, error) {
 	return tx.wordNID(typ)
 }
 
-// Children is the positions of the events of a room that relate to an event, within a span: the first limit in order, or the last limit in
+// Children is the numbers of the events of a room that relate to an event, within a span: the first limit in order, or the last limit in
 // reverse order.
 func (tx *ReadTx) Children(room int64, parent id.EventID, kin Kin, span Span, limit int, reverse bool) ([]int64, error) {
 	typ, err := tx.typeNID(kin.Type)
@@ -177,7 +177,7 @@ func (tx *ReadTx) Children(room int64, parent id.EventID, kin Kin, span Span, li
 
 // Child is an event that relates to another.
 type Child struct {
-	Pos  int64
+	NID  int64
 	ID   id.EventID
 	Kind Kin
 }
@@ -189,9 +189,9 @@ func (tx *ReadTx) ChildrenOf(room int64, parents []id.EventID, limit int) ([]Chi
 		typ int64
 	}
 	rows, err := collect(tx, func(r rowScanner) (v row, err error) {
-		err = r.Scan(&v.Pos, &v.ID, &v.Kind.RelType, &v.typ)
+		err = r.Scan(&v.NID, &v.ID, &v.Kind.RelType, &v.typ)
 		return v, err
-	}, `select r.child, e.event_id, r.rel_type, r.type from relations r join events e on e.pos = r.child
+	}, `select r.child, e.event_id, r.rel_type, r.type from relations r join events e on e.nid = r.child
 		where `+tx.inTexts("r.parent", 1)+` and r.room = $2 order by r.child desc limit $3`, list(parents), room, limit)
 	if err != nil {
 		return nil, err

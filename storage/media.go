@@ -71,10 +71,11 @@ func (tx *ReadTx) MediaOfUser(owner id.UserID, after int64, limit int) ([]Media,
 		owner, after, limit)
 }
 
-// MediaOlderThan lists media of a kind whose row was made before ts, oldest first.
+// MediaOlderThan lists media of a kind whose row was made before ts, oldest first. Rows that hold a decision of an operator, which would be
+// lost with them, are left out.
 func (tx *ReadTx) MediaOlderThan(kind MediaKind, ts int64, limit int) ([]Media, error) {
-	return collect(tx, scanMedia, "select "+mediaColumns+" from media where kind = $1 and created_ts < $2 order by created_ts limit $3",
-		kind, ts, limit)
+	return collect(tx, scanMedia, "select "+mediaColumns+` from media where kind = $1 and created_ts < $2 and access = 0 and quarantined_by = ''
+		order by created_ts limit $3`, kind, ts, limit)
 }
 
 // PendingMedia counts the URIs of a user that wait for their upload at the time now.
@@ -161,6 +162,13 @@ type MediaUsage struct{ Files, Bytes int64 }
 func (tx *ReadTx) MediaUsage(owner id.UserID) (MediaUsage, error) {
 	var u MediaUsage
 	err := tx.queryRow("select coalesce(sum(files), 0), coalesce(sum(bytes), 0) from media_usage where owner = $1", owner).Scan(&u.Files, &u.Bytes)
+	return u, err
+}
+
+// RemoteMediaUsage returns what the copies of other servers' media take. It looks at all of them: it is for housekeeping.
+func (tx *ReadTx) RemoteMediaUsage() (MediaUsage, error) {
+	var u MediaUsage
+	err := tx.queryRow("select count(*), coalesce(sum(size), 0) from media where kind = $1", MediaRemote).Scan(&u.Files, &u.Bytes)
 	return u, err
 }
 

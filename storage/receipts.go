@@ -69,8 +69,8 @@ const maxHops = 3
 // Ancestors is the relations on the way from an event to what it relates to, and on to what that relates to, for some steps.
 func (tx *ReadTx) Ancestors(ev *Event) ([]Relation, error) {
 	var out []Relation
-	for pos := ev.Pos; len(out) < maxHops; {
-		r, err := tx.ParentOf(pos)
+	for nid := ev.NID; len(out) < maxHops; {
+		r, err := tx.ParentOf(nid)
 		if errors.Is(err, ErrNotFound) {
 			return out, nil
 		}
@@ -85,7 +85,7 @@ func (tx *ReadTx) Ancestors(ev *Event) ([]Relation, error) {
 		if err != nil {
 			return nil, err
 		}
-		pos = parent.Pos
+		nid = parent.NID
 	}
 	return out, nil
 }

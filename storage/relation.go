@@ -12,7 +12,7 @@ import (
 type Relation struct {
 	Parent  id.EventID
 	RelType string
-	Child   int64 // position of the event that has the m.relates_to
+	Child   int64 // number of the event that has the m.relates_to
 	Room    int64
 	Type    string
 	Sender  id.UserID
@@ -144,7 +144,7 @@ func (tx *ReadTx) Annotated(parent id.EventID, eventType, key string, sender id.
 	return found, err
 }
 
-// Thread is a room's thread; Latest is the position of the newest reply.
+// Thread is a room's thread; Latest is the number of the newest reply.
 type Thread struct {
 	Root            id.EventID
 	Latest, Replies int64

@@ -27,17 +27,17 @@ func (tx *Tx) IndexForSearch(e *Event) error {
 	if tx.store.dialect.kind == PostgreSQL {
 		sql = `insert into search (pos, body) values ($1, to_tsvector('simple', $2))`
 	}
-	_, err := tx.exec(sql, e.Pos, text)
+	_, err := tx.exec(sql, e.NID, text)
 	return err
 }
 
 // RemoveFromSearch takes an event out of the index.
-func (tx *Tx) RemoveFromSearch(pos int64) error {
+func (tx *Tx) RemoveFromSearch(nid int64) error {
 	sql := `delete from search where rowid = $1`
 	if tx.store.dialect.kind == PostgreSQL {
 		sql = `delete from search where pos = $1`
 	}
-	_, err := tx.exec(sql, pos)
+	_, err := tx.exec(sql, nid)
 	return err
 }
 
@@ -64,10 +64,10 @@ func (tx *ReadTx) CountHits(words string, rooms []int64, most int) (int, error) 
 	if len(terms) == 0 || len(rooms) == 0 {
 		return 0, nil
 	}
-	sql := `select count(*) from (select e.pos from search join events e on e.pos = search.rowid
+	sql := `select count(*) from (select e.nid from search join events e on e.nid = search.rowid
 		where search match $1 and e.status = 0 and ` + tx.inInts("e.room", 2) + ` limit $3) found`
 	if tx.store.dialect.kind == PostgreSQL {
-		sql = `select count(*) from (select e.pos from search s join events e on e.pos = s.pos
+		sql = `select count(*) from (select e.nid from search s join events e on e.nid = s.pos
 			where s.body @@ plainto_tsquery('simple', $1) and e.status = 0 and ` + tx.inInts("e.room", 2) + ` limit $3) found`
 	}
 	var n int
@@ -77,7 +77,7 @@ func (tx *ReadTx) CountHits(words string, rooms []int64, most int) (int, error) 
 
 // Hit is an event that a search found; a higher Rank fits better.
 type Hit struct {
-	Pos  int64
+	NID  int64
 	Rank float64
 }
 
@@ -94,16 +94,16 @@ func (tx *ReadTx) Search(words string, rooms []int64, byRank bool, before int64,
 	}
 	var sql string
 	if tx.store.dialect.kind == PostgreSQL {
-		sql = `select e.pos, cast(ts_rank(s.body, q) as double precision) as rank from search s join events e on e.pos = s.pos,
+		sql = `select e.nid, cast(ts_rank(s.body, q) as double precision) as rank from search s join events e on e.nid = s.pos,
 			plainto_tsquery('simple', $1) q where s.body @@ q and e.status = 0 and e.pos < $2 and ` + tx.inInts("e.room", 3) + `
 			order by ` + order + ` limit $4 offset $5`
 	} else {
-		sql = `select e.pos, -bm25(search) as rank from search join events e on e.pos = search.rowid
+		sql = `select e.nid, -bm25(search) as rank from search join events e on e.nid = search.rowid
 			where search match $1 and e.status = 0 and e.pos < $2 and ` + tx.inInts("e.room", 3) + `
 			order by ` + order + ` limit $4 offset $5`
 	}
 	return collect(tx, func(r rowScanner) (h Hit, err error) {
-		err = r.Scan(&h.Pos, &h.Rank)
+		err = r.Scan(&h.NID, &h.Rank)
 		return h, err
 	}, sql, tx.searchQuery(terms), before, list(rooms), limit, offset)
 }

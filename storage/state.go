@@ -14,7 +14,7 @@ const fan = 8
 // StateKey names a piece of a room's state.
 type StateKey struct{ Type, Key string }
 
-// StateChange sets a piece of state to the event at position Event; 0 removes it.
+// StateChange sets a piece of state to the event with the number Event; 0 removes it.
 type StateChange struct {
 	StateKey
 	Event int64

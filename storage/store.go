@@ -44,6 +44,7 @@ type Store struct {
 	events    *eventCache
 	members   *membershipCache
 	states    *marks[int64]     // rooms whose state has changed
+	gaps      *marks[int64]     // rooms that have got a gap
 	personal  *marks[id.UserID] // users whose account data has changed
 	watchers  *marks[id.UserID] // users for whom a device list that they follow has changed
 	keyCounts *keyCounts
@@ -106,7 +107,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 		return nil, errors.Join(err, wc.close(), s.release())
 	}
 	s.advance(at.pos)
-	s.states, s.personal = newMarks[int64](at.pos), newMarks[id.UserID](at.pos)
+	s.states, s.gaps, s.personal = newMarks[int64](at.pos), newMarks[int64](at.pos), newMarks[id.UserID](at.pos)
 	s.watchers, s.keyCounts, s.inbox = newMarks[id.UserID](at.pos), newKeyCounts(at.pos), newInbox(at.pos)
 	s.readers = newPool(cfg.Readers, func(ctx context.Context) (conn, error) { return open(ctx, false) })
 	s.rooms = newLocks(s)

@@ -166,7 +166,7 @@ func (b *Batch) aggregated(tx *storage.ReadTx, parents map[id.EventID]*storage.E
 		}
 		for _, ev := range events {
 			if ev != nil {
-				candidates[ev.Pos] = ev
+				candidates[ev.NID] = ev
 			}
 		}
 	}
@@ -186,7 +186,7 @@ func (b *Batch) aggregated(tx *storage.ReadTx, parents map[id.EventID]*storage.E
 		}
 		for _, ev := range events {
 			if ev != nil {
-				referrer[ev.Pos] = ev.ID
+				referrer[ev.NID] = ev.ID
 			}
 		}
 	}

@@ -68,7 +68,7 @@ type Batch struct {
 	opts      Options
 	now       int64
 	histories map[int64]*visibility.History
-	beside    map[int64]*storage.Event // the replaced events and the redactions, by position
+	beside    map[int64]*storage.Event // the replaced events and the redactions, by number
 	relations map[id.EventID][]byte    // m.relations
 	erased    erasure
 }
@@ -129,7 +129,7 @@ func Prepare(tx *storage.ReadTx, viewer Viewer, events []*storage.Event, opts Op
 		b.beside = make(map[int64]*storage.Event, len(found))
 		for _, ev := range found {
 			if ev != nil {
-				b.beside[ev.Pos] = ev
+				b.beside[ev.NID] = ev
 			}
 		}
 	}

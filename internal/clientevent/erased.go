@@ -21,7 +21,7 @@ func Redacted(version gomatrixserverlib.RoomVersion, ev *storage.Event) (*storag
 		return nil, fmt.Errorf("redact %s: %w", ev.ID, err)
 	}
 	return &storage.Event{
-		Pos: ev.Pos, ID: ev.ID, Room: ev.Room, RoomID: ev.RoomID, Type: ev.Type, StateKey: ev.StateKey, Sender: ev.Sender, Depth: ev.Depth,
+		NID: ev.NID, Pos: ev.Pos, ID: ev.ID, Room: ev.Room, RoomID: ev.RoomID, Type: ev.Type, StateKey: ev.StateKey, Sender: ev.Sender, Depth: ev.Depth,
 		TS: ev.TS, StateBefore: ev.StateBefore, StateAfter: ev.StateAfter, Status: ev.Status, JSON: raw,
 	}, nil
 }
@@ -66,14 +66,14 @@ func (b *Batch) erase(tx *storage.ReadTx, events []*storage.Event) error {
 		if b.erased.copies == nil {
 			b.erased.copies = map[int64]*storage.Event{}
 		}
-		b.erased.copies[ev.Pos] = redacted
+		b.erased.copies[ev.NID] = redacted
 	}
 	return nil
 }
 
 // shown is the form of an event that the viewer gets.
 func (b *Batch) shown(ev *storage.Event) *storage.Event {
-	if redacted := b.erased.copies[ev.Pos]; redacted != nil {
+	if redacted := b.erased.copies[ev.NID]; redacted != nil {
 		return redacted
 	}
 	return ev

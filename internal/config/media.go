@@ -12,7 +12,13 @@ type Media struct {
 	LegacyEndpoints bool `key:"legacy_endpoints" reload:"yes"`
 	// Whether to ask a remote server's legacy endpoints where it does not know the authenticated ones.
 	LegacyRemoteFallback bool `key:"legacy_remote_fallback" reload:"yes"`
-	// The largest upload.
+	// Servers whose media is not shown here, neither newly fetched nor from a copy: names such as example.org.
+	PreventDownloadsFrom []string `key:"prevent_downloads_from" reload:"yes"`
+	// How long copies of other servers' media are kept. 0s: for ever. What is wanted again is fetched again, and is then new to the freeze.
+	RemoteLifetime time.Duration `key:"remote_lifetime" reload:"yes"`
+	// What copies of other servers' media may take together, as counted once an hour; beyond it the oldest go. 0 B: no limit.
+	RemoteQuota ByteSize `key:"remote_quota" reload:"yes"`
+	// The largest upload, and the largest file that is fetched from other servers.
 	MaxUpload ByteSize `key:"max_upload" reload:"yes"`
 	// What all uploads of one user may take together. 0 B: no limit.
 	UserQuota ByteSize `key:"user_quota" reload:"yes"`
@@ -61,6 +67,8 @@ func defaultMedia() Media {
 		Freeze:               Freeze{Enabled: true},
 		LegacyEndpoints:      true,
 		LegacyRemoteFallback: true,
+		RemoteLifetime:       0,
+		RemoteQuota:          0,
 		MaxUpload:            50 * MiB,
 		MaxPixels:            50_000_000,
 		MaxFrames:            200,

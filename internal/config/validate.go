@@ -132,6 +132,10 @@ func (c *Config) validateAccounts(p *problems) {
 func (c *Config) validateMedia(p *problems) {
 	m := c.Media
 	p.check(m.Dir != "", "media.dir", "must not be empty")
+	for _, server := range m.PreventDownloadsFrom {
+		_, err := id.ParseServerName(server)
+		p.check(err == nil, "media.prevent_downloads_from", "%q is not a server name like example.org", server)
+	}
 	p.check(m.MaxUpload > 0, "media.max_upload", "must be more than 0")
 	p.between("media.max_pixels", m.MaxPixels, 1, 1<<31)
 	p.between("media.max_frames", int64(m.MaxFrames), 1, 10_000)

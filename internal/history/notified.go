@@ -107,30 +107,30 @@ func (n *notified) stretch() ([]*storage.Event, int64, error) {
 		next = n.heads[1].pos
 		span.After = next - 1 // no two events have the same position
 	}
-	positions, err := n.tx.TimelinePositions(head.room, span, minBatch, true)
+	places, err := n.tx.TimelinePlaces(head.room, span, minBatch, true)
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(positions) == minBatch {
-		head.pos = positions[minBatch-1] - 1
+	if len(places) == minBatch {
+		head.pos = places[minBatch-1].Pos - 1
 		next = max(next, head.pos)
 	} else if err := n.lower(span.After); err != nil {
 		return nil, 0, err
 	}
-	events, err := n.tx.EventsAt(positions)
+	events, err := n.tx.EventsAt(storage.NIDs(places))
 	return slices.DeleteFunc(events, func(ev *storage.Event) bool { return ev == nil }), next, err
 }
 
 // lower moves the first head to the newest event at or before a position, and drops it if there is none.
 func (n *notified) lower(to int64) error {
-	below, err := n.tx.TimelinePositions(n.heads[0].room, storage.Span{After: Beginning, UpTo: to}, 1, true)
+	below, err := n.tx.TimelinePlaces(n.heads[0].room, storage.Span{After: Beginning, UpTo: to}, 1, true)
 	if err != nil {
 		return err
 	}
 	if len(below) == 0 {
 		n.heads = n.heads[1:]
 	} else {
-		n.heads[0].pos = below[0]
+		n.heads[0].pos = below[0].Pos
 	}
 	return nil
 }

@@ -18,8 +18,10 @@ const (
 
 // Relations reads a page of the events that relate to an event.
 func (r *Room) Relations(parent id.EventID, kin storage.Kin, w Walk) (Page, error) {
-	return r.walk(w, func(span storage.Span, limit int) ([]int64, error) {
-		return r.tx.Children(r.NID, parent, kin, span, limit, w.Back)
+	return r.walk(w, func(span storage.Span, limit int) ([]storage.Place, error) {
+		// Only message events relate to others, and their numbers are their places.
+		found, err := r.tx.Children(r.NID, parent, kin, span, limit, w.Back)
+		return placed(found), err
 	})
 }
 
@@ -42,7 +44,7 @@ func (r *Room) Kindred(parent id.EventID, kin storage.Kin, w Walk) (Page, int, e
 			seen[c.ID] = true
 			level = append(level, c.ID)
 			if (kin.RelType == "" || kin.RelType == c.Kind.RelType) && (kin.Type == "" || kin.Type == c.Kind.Type) {
-				found = append(found, c.Pos)
+				found = append(found, c.NID)
 			}
 		}
 		if len(level) > 0 {
@@ -53,16 +55,25 @@ func (r *Room) Kindred(parent id.EventID, kin storage.Kin, w Walk) (Page, int, e
 	if w.Back {
 		slices.Reverse(found)
 	}
-	page, err := r.walk(w, func(span storage.Span, limit int) ([]int64, error) {
-		out := make([]int64, 0, limit)
+	page, err := r.walk(w, func(span storage.Span, limit int) ([]storage.Place, error) {
+		var out []int64
 		for _, pos := range found {
 			if pos > span.After && pos <= span.UpTo && len(out) < limit {
 				out = append(out, pos)
 			}
 		}
-		return out, nil
+		return placed(out), nil
 	})
 	return page, depth, err
+}
+
+// placed is the places of message events.
+func placed(nids []int64) []storage.Place {
+	out := make([]storage.Place, len(nids))
+	for i, n := range nids {
+		out[i] = storage.Place{NID: n, Pos: n}
+	}
+	return out
 }
 
 // Threads is the roots of up to limit threads of the room whose newest replies are at or before a point, newest first; with participated,

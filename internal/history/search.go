@@ -140,11 +140,11 @@ func (s *search) candidates() ([]int64, error) {
 
 // take adds hits to the results until there are enough, and moves on behind the last one that it has looked at.
 func (s *search) take(out *Results, hits []storage.Hit) error {
-	positions := make([]int64, len(hits))
+	nids := make([]int64, len(hits))
 	for i, h := range hits {
-		positions[i] = h.Pos
+		nids[i] = h.NID
 	}
-	events, err := s.tx.EventsAt(positions)
+	events, err := s.tx.EventsAt(nids)
 	if err != nil {
 		return err
 	}
@@ -156,9 +156,12 @@ func (s *search) take(out *Results, hits []storage.Hit) error {
 		if len(out.Found) == s.q.Limit {
 			return nil
 		}
-		s.before = positions[i]
 		s.offset++
-		if ev == nil || !related[ev.Pos] || s.q.Types != nil && !s.q.Types[ev.Type] || s.q.Sender != "" && s.q.Sender != ev.Sender {
+		if ev == nil {
+			continue
+		}
+		s.before = ev.Pos
+		if !related[ev.NID] || s.q.Types != nil && !s.q.Types[ev.Type] || s.q.Sender != "" && s.q.Sender != ev.Sender {
 			continue
 		}
 		room, err := s.room(ev.Room)
@@ -183,7 +186,7 @@ func (s *search) related(events []*storage.Event) (map[int64]bool, error) {
 	selected, err := clientevent.Select(s.tx, s.q.Filter, present)
 	out := make(map[int64]bool, len(selected))
 	for _, ev := range selected {
-		out[ev.Pos] = true
+		out[ev.NID] = true
 	}
 	return out, err
 }

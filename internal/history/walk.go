@@ -60,13 +60,13 @@ func (r *Room) skip(span *storage.Span, back bool) bool {
 	return span.After < span.UpTo
 }
 
-// source gives positions of a span, at most limit of them, in the order of a walk.
-type source func(span storage.Span, limit int) ([]int64, error)
+// source gives places in a span, at most limit of them, in the order of a walk.
+type source func(span storage.Span, limit int) ([]storage.Place, error)
 
 // Walk reads a page of the timeline.
 func (r *Room) Walk(w Walk) (Page, error) {
-	return r.walk(w, func(span storage.Span, limit int) ([]int64, error) {
-		return r.tx.TimelinePositions(r.NID, span, limit, w.Back)
+	return r.walk(w, func(span storage.Span, limit int) ([]storage.Place, error) {
+		return r.tx.TimelinePlaces(r.NID, span, limit, w.Back)
 	})
 }
 
@@ -76,16 +76,16 @@ func (r *Room) walk(w Walk, next source) (Page, error) {
 	for scanned := 0; len(page.Events) < w.Limit && r.skip(&span, w.Back); {
 		size := min(max(w.Limit-len(page.Events), minBatch), maxBatch)
 		// One more than is used tells whether there is more.
-		positions, err := next(span, size+1)
+		places, err := next(span, size+1)
 		if err != nil {
 			return Page{}, err
 		}
-		page.More = len(positions) > size
-		positions = positions[:min(size, len(positions))]
-		if len(positions) == 0 {
+		page.More = len(places) > size
+		places = places[:min(size, len(places))]
+		if len(places) == 0 {
 			break
 		}
-		events, err := r.tx.EventsAt(positions)
+		events, err := r.tx.EventsAt(storage.NIDs(places))
 		if err != nil {
 			return Page{}, err
 		}
@@ -99,14 +99,14 @@ func (r *Room) walk(w Walk, next source) (Page, error) {
 			break
 		}
 		page.Events = append(page.Events, events...)
-		last := positions[len(positions)-1]
+		last := places[len(places)-1].Pos
 		page.End = behind(last, w.Back)
 		if w.Back {
 			span.UpTo = last - 1
 		} else {
 			span.After = last
 		}
-		if scanned += len(positions); !page.More || scanned >= maxScan {
+		if scanned += len(places); !page.More || scanned >= maxScan {
 			break
 		}
 	}
@@ -129,11 +129,11 @@ func (r *Room) Edge(point int64) (int64, error) {
 	case Beginning:
 		span := r.span(Walk{From: Beginning, To: Now})
 		r.skip(&span, false)
-		first, err := r.tx.TimelinePositions(r.NID, span, 1, false)
+		first, err := r.tx.TimelinePlaces(r.NID, span, 1, false)
 		if err != nil || len(first) == 0 {
 			return 0, err
 		}
-		return first[0] - 1, nil
+		return first[0].Pos - 1, nil
 	}
 	return point, nil
 }
@@ -166,11 +166,11 @@ func (r *Room) Near(ts int64, back bool) (*storage.Event, error) {
 		from.Pos = Now
 	}
 	for scanned := 0; scanned < maxScan; {
-		positions, err := r.tx.PositionsByTime(r.NID, from, minBatch, back)
+		nids, err := r.tx.NIDsByTime(r.NID, from, minBatch, back)
 		if err != nil {
 			return nil, err
 		}
-		events, err := r.tx.EventsAt(positions)
+		events, err := r.tx.EventsAt(nids)
 		if err != nil {
 			return nil, err
 		}
@@ -183,7 +183,7 @@ func (r *Room) Near(ts int64, back bool) (*storage.Event, error) {
 			}
 			from = storage.Moment{TS: ev.TS, Pos: ev.Pos}
 		}
-		if scanned += len(positions); len(positions) < minBatch {
+		if scanned += len(nids); len(nids) < minBatch {
 			break
 		}
 	}

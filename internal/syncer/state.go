@@ -89,7 +89,7 @@ func (s *stateReader) changes() error {
 	s.shown, s.want = map[int64]bool{}, map[storage.StateKey]int64{}
 	for _, ev := range s.t.events {
 		if ev.StateKey != nil {
-			s.shown[ev.Pos] = true
+			s.shown[ev.NID] = true
 		}
 	}
 	start := max(s.t.start, s.after)
@@ -167,7 +167,7 @@ func (s *stateReader) current(before map[storage.StateKey]int64) error {
 		}
 		k := storage.StateKey{Type: ev.Type, Key: *ev.StateKey}
 		if _, changed := before[k]; !changed {
-			s.put(k, ev.Pos)
+			s.put(k, ev.NID)
 		}
 	}
 	for k, event := range before {
@@ -233,26 +233,30 @@ func (s *stateReader) lazyMembers(sum *summary) error {
 			continue
 		}
 		k := storage.StateKey{Type: memberType, Key: *ev.StateKey}
-		event := ev.Pos
-		if event > point {
-			if event, err = s.beforePoint(k, point); err != nil {
-				return err
-			}
+		event, err := s.atPoint(k, point, ev.NID)
+		if err != nil {
+			return err
 		}
 		s.put(k, event)
 	}
 	return nil
 }
 
-// beforePoint is what a piece of state that has changed after a point was at it.
-func (s *stateReader) beforePoint(k storage.StateKey, point int64) (int64, error) {
+// atPoint is what a piece of state was at a point: now, unless it has changed since.
+func (s *stateReader) atPoint(k storage.StateKey, point, now int64) (int64, error) {
 	if s.before == nil {
-		var err error
-		if s.before, err = s.tx.StateBefore(s.m.Room, storage.Span{After: point, UpTo: s.next.Pos}); err != nil {
+		before, err := s.tx.StateBefore(s.m.Room, storage.Span{After: point, UpTo: s.next.Pos})
+		if err != nil {
 			return 0, err
 		}
+		if s.before = before; before == nil {
+			s.before = map[storage.StateKey]int64{}
+		}
 	}
-	return s.before[k], nil
+	if was, changed := s.before[k]; changed {
+		return was, nil
+	}
+	return now, nil
 }
 
 // load reads the events that are wanted and that the filter lets through.

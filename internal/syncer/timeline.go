@@ -77,7 +77,7 @@ func (r *room) wanted(events []*storage.Event) ([]*storage.Event, error) {
 	out := make([]*storage.Event, 0, len(events))
 	for _, ev := range events {
 		// Nobody is left without the event that says what became of their own membership.
-		if (r.history.Visible(ev) || ev.Pos == r.m.Event) && !r.unwanted.ignored.Hides(ev) {
+		if (r.history.Visible(ev) || ev.NID == r.m.Event) && !r.unwanted.ignored.Hides(ev) {
 			out = append(out, ev)
 		}
 	}

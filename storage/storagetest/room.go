@@ -70,10 +70,10 @@ func (r *Room) Redact(sender id.UserID, ev *storage.Event) *storage.Event {
 	r.t.Helper()
 	by := r.Event(sender, "m.room.redaction", fmt.Sprintf(`{"redacts":%q}`, ev.ID))
 	r.update(func(tx *storage.Tx) error {
-		if err := tx.DropRelation(ev.Pos); err != nil {
+		if err := tx.DropRelation(ev.NID); err != nil {
 			return err
 		}
-		return tx.RedactEvent(ev, by.Pos, r.json(ev, "{}"))
+		return tx.RedactEvent(ev, by.NID, r.json(ev, "{}"))
 	})
 	return by
 }
@@ -116,13 +116,13 @@ func (r *Room) write(tx *storage.Tx, e *storage.Event, content string) error {
 	if err != nil {
 		return err
 	}
-	e.Pos, e.StateBefore, e.StateAfter = pos, r.Row.State, r.Row.State
+	e.NID, e.Pos, e.StateBefore, e.StateAfter = pos, pos, r.Row.State, r.Row.State
 	var heard []id.UserID
 	if e.StateKey != nil {
 		key := storage.StateKey{Type: e.Type, Key: *e.StateKey}
 		old, err := tx.CurrentStateKey(r.Row.NID, key)
 		if err == nil {
-			e.Replaces = old.Pos
+			e.Replaces = old.NID
 		} else if !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
@@ -169,7 +169,7 @@ func (r *Room) write(tx *storage.Tx, e *storage.Event, content string) error {
 }
 
 func (r *Room) member(tx *storage.Tx, e *storage.Event, content string) error {
-	m := storage.Membership{User: id.UserID(*e.StateKey), Room: r.Row.NID, RoomID: r.Row.ID, Event: e.Pos, Pos: e.Pos, Sender: e.Sender,
+	m := storage.Membership{User: id.UserID(*e.StateKey), Room: r.Row.NID, RoomID: r.Row.ID, Event: e.NID, Pos: e.Pos, Sender: e.Sender,
 		Membership: gjson.Get(content, "membership").Str, Name: gjson.Get(content, "displayname").Str}
 	old, err := tx.Membership(r.Row.NID, m.User)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -211,6 +211,6 @@ func (r *Room) relate(tx *storage.Tx, e *storage.Event, content string) error {
 	if to.Get("rel_type").Str == "" {
 		return nil
 	}
-	return tx.AddRelation(storage.Relation{Parent: id.EventID(to.Get("event_id").Str), RelType: to.Get("rel_type").Str, Child: e.Pos,
+	return tx.AddRelation(storage.Relation{Parent: id.EventID(to.Get("event_id").Str), RelType: to.Get("rel_type").Str, Child: e.NID,
 		Room: r.Row.NID, Type: e.Type, Sender: e.Sender, Key: to.Get("key").Str})
 }

@@ -1,0 +1,80 @@
+package fedclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+
+	// maxDepth is how deeply the arrays and objects of an answer may be nested.
+	maxDepth = 256
+	// freeBytes may be read by any number of requests at once. What is larger waits for one of few places, so that many servers which
+	// answer with much at the same time do not fill the memory.
+	freeBytes  = 4 * mib
+	largeReads = 4
+)
+
+var (
+	errTooLarge = errors.New("the answer is too large")
+	errTooDeep  = errors.New("the answer is nested too deeply")
+	errNotJSON  = errors.New("the answer is not JSON")
+)
+
+// read reads a body of at most limit bytes. Beyond freeBytes it needs a place in large.
+func read(ctx context.Context, body io.Reader, limit int64, large chan struct{}) ([]byte, error) {
+	small := min(limit, freeBytes)
+	raw, err := io.ReadAll(io.LimitReader(body, small+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	if int64(len(raw)) <= small {
+		return raw, nil
+	}
+	if limit <= freeBytes {
+		return nil, errTooLarge
+	}
+	select {
+	case large <- struct{}{}:
+		defer func() { <-large }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait to read a large answer: %w", ctx.Err())
+	}
+	rest, err := io.ReadAll(io.LimitReader(body, limit-int64(len(raw))+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	if int64(len(raw)+len(rest)) > limit {
+		return nil, errTooLarge
+	}
+	return append(raw, rest...), nil
+}
+
+// checkJSON refuses what is not one JSON value or is nested deeper than maxDepth.
+func checkJSON(raw []byte) error {
+	depth, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			if depth++; depth > maxDepth {
+				return errTooDeep
+			}
+		case c == '}', c == ']':
+			depth--
+		}
+	}
+	if !json.Valid(raw) {
+		return errNotJSON
+	}
+	return nil
+}

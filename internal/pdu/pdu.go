@@ -1,0 +1,259 @@
+// Package pdu reads events that come from other servers: their canonical form, content hash, id, and what their signatures are over. It refuses
+// to know keys, rooms and whether an event is allowed.
+package pdu
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/hearthd/hearth/internal/canonjson"
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// MaxSize is the limit of an event in its federation form, and maxField that of its type and state key, in bytes.
+//
+// Spec: client-server-api#size-limits
+const (
+	MaxSize  = 65536
+	maxField = 255
+	maxEdges = 20 // prev_events; the limit of auth_events is half of it in the specification, but rooms in the wild have more
+)
+
+var (
+	errTooLarge = errors.New("the event is too large")
+	errShape    = errors.New("the event is malformed")
+)
+
+// Event is an event of another server in the form in which it is kept.
+type Event struct {
+	gomatrixserverlib.PDU
+	ID       id.EventID
+	Raw      []byte // canonical; without unsigned and what else is not part of an event
+	Signed   []byte // what the signatures are over: the redacted event without signatures
+	Redacted bool   // the content hash was wrong: Raw is what a redaction leaves
+}
+
+// transient is the members that servers add to events for one another. event_id is one as well since room version 3.
+var transient = []string{"age_ts", "destinations", "outlier", "unsigned"}
+
+// Parse reads an event of a room version. An event whose content does not match its hash is redacted. Signatures are not checked.
+//
+// Spec: server-server-api#checks-performed-on-receipt-of-a-pdu
+func Parse(version gomatrixserverlib.IRoomVersion, raw []byte) (*Event, error) {
+	if len(raw) > 4*MaxSize { // white space and unsigned do not count
+		return nil, errTooLarge
+	}
+	canonical := canonjson.Canonical
+	if version.CheckCanonicalJSON([]byte(`[9007199254740992]`)) != nil {
+		canonical = canonjson.Strict
+	}
+	b, err := canonical(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errShape, err)
+	}
+	drop := transient
+	v1 := version.EventFormat() == gomatrixserverlib.EventFormatV1
+	if !v1 {
+		drop = append([]string{"event_id"}, transient...)
+	}
+	b = without(b, drop...)
+	if len(b) > MaxSize {
+		return nil, errTooLarge
+	}
+	if err := checkShape(b); err != nil {
+		return nil, err
+	}
+	e := &Event{Raw: b}
+	if !hashHolds(b) {
+		e.Redacted = true
+		if e.Raw, err = Redact(version, b); err != nil {
+			return nil, err
+		}
+	}
+	redacted := e.Raw
+	if !e.Redacted {
+		if redacted, err = Redact(version, b); err != nil {
+			return nil, err
+		}
+	}
+	e.Signed = without(redacted, "signatures")
+	if v1 {
+		e.ID = id.EventID(gjson.GetBytes(e.Raw, "event_id").Str)
+		if _, err := id.ParseEventID(string(e.ID)); err != nil {
+			return nil, fmt.Errorf("%w: %w", errShape, err)
+		}
+	} else {
+		e.ID = reference(version, e.Signed)
+	}
+	if e.PDU, err = version.NewEventFromTrustedJSONWithEventID(string(e.ID), e.Raw, e.Redacted); err != nil {
+		return nil, fmt.Errorf("%w: %w", errShape, err)
+	}
+	if err := gomatrixserverlib.CheckFields(e.PDU); err != nil {
+		var invalid gomatrixserverlib.EventValidationError
+		if !errors.As(err, &invalid) || !invalid.Persistable {
+			return nil, fmt.Errorf("%w: %w", errShape, err)
+		}
+	}
+	return e, nil
+}
+
+// checkShape refuses what the library would read otherwise than it is written: it takes member names in any case, and strings for numbers.
+func checkShape(b []byte) error {
+	if len(b) == 0 || b[0] != '{' {
+		return fmt.Errorf("%w: it is not an object", errShape)
+	}
+	var typ, sender, content, depth, ts, prev, auth bool
+	var err error
+	gjson.ParseBytes(b).ForEach(func(k, v gjson.Result) bool {
+		ok := true
+		switch k.Str {
+		case "type":
+			typ, ok = true, v.Type == gjson.String
+		case "sender":
+			_, perr := id.ParseUserID(v.Str)
+			sender, ok = true, v.Type == gjson.String && perr == nil
+		case "state_key", "room_id", "redacts", "event_id":
+			ok = v.Type == gjson.String
+		case "content":
+			content, ok = true, v.IsObject()
+		case "depth":
+			depth, ok = true, v.Type == gjson.Number
+		case "origin_server_ts":
+			ts, ok = true, v.Type == gjson.Number
+		case "prev_events":
+			prev, ok = true, v.IsArray() && len(v.Array()) <= maxEdges
+		case "auth_events":
+			auth, ok = true, v.IsArray() && len(v.Array()) <= maxEdges
+		default:
+			// The same in another case would be taken for it.
+			for _, name := range []string{"type", "sender", "state_key", "room_id", "redacts", "event_id", "content", "depth", "origin_server_ts",
+				"prev_events", "auth_events", "hashes", "signatures", "unsigned"} {
+				if k.Str != name && len(k.Str) == len(name) && bytes.EqualFold([]byte(k.Str), []byte(name)) {
+					ok = false
+				}
+			}
+		}
+		if !ok {
+			err = fmt.Errorf("%w: its %s", errShape, k.Str)
+		}
+		return ok
+	})
+	if err == nil && !(typ && sender && content && depth && ts && prev && auth) {
+		err = fmt.Errorf("%w: members are missing", errShape)
+	}
+	return err
+}
+
+// without is a canonical object without some of its members.
+func without(object []byte, names ...string) []byte {
+	out := make([]byte, 0, len(object))
+	out = append(out, '{')
+	gjson.ParseBytes(object).ForEach(func(k, v gjson.Result) bool {
+		for _, n := range names {
+			if k.Str == n {
+				return true
+			}
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(out, k.Raw...)
+		out = append(out, ':')
+		out = append(out, v.Raw...)
+		return true
+	})
+	return append(out, '}')
+}
+
+// hashHolds reports whether the content hash of a canonical event is right.
+//
+// Spec: server-server-api#calculating-the-content-hash-for-an-event
+func hashHolds(b []byte) bool {
+	var want spec.Base64Bytes
+	if want.Decode(gjson.GetBytes(b, "hashes.sha256").Str) != nil {
+		return false
+	}
+	got := sha256.Sum256(without(b, "hashes", "signatures", "unsigned"))
+	return bytes.Equal(got[:], want)
+}
+
+// reference is the id of an event since room version 3.
+//
+// Spec: server-server-api#calculating-the-reference-hash-for-an-event
+func reference(version gomatrixserverlib.IRoomVersion, signed []byte) id.EventID {
+	sum := sha256.Sum256(signed)
+	encoding := base64.RawURLEncoding
+	if version.EventIDFormat() == gomatrixserverlib.EventIDFormatV2 {
+		encoding = base64.RawStdEncoding
+	}
+	return id.EventID("$" + encoding.EncodeToString(sum[:]))
+}
+
+// kept is the members that a redaction keeps, and keptBefore11 those that it also kept before room version 11.
+//
+// Spec: rooms/v11#redactions, rooms/v1#redactions
+var (
+	kept = map[string]bool{
+		"event_id": true, "type": true, "room_id": true, "sender": true, "state_key": true, "content": true, "hashes": true,
+		"signatures": true, "depth": true, "prev_events": true, "auth_events": true, "origin_server_ts": true,
+	}
+	keptBefore11 = map[string]bool{"membership": true, "origin": true, "prev_state": true}
+)
+
+// KeepsContent reports whether a redaction keeps something of the content of a type of events in some room version.
+func KeepsContent(typ string) bool { return keepsContent[typ] }
+
+// keepsContent is the event types of which a redaction keeps something of the content in some room version. All others keep nothing.
+var keepsContent = map[string]bool{
+	spec.MRoomMember: true, spec.MRoomCreate: true, spec.MRoomJoinRules: true, spec.MRoomPowerLevels: true, spec.MRoomAliases: true,
+	spec.MRoomHistoryVisibility: true, spec.MRoomRedaction: true,
+}
+
+// Redact is what a redaction leaves of an event in canonical form, also in canonical form.
+//
+// Spec: rooms#redactions
+func Redact(version gomatrixserverlib.IRoomVersion, event []byte) ([]byte, error) {
+	typ := gjson.GetBytes(event, "type").Str
+	if keepsContent[typ] {
+		redacted, err := version.RedactEventJSON(event)
+		if err != nil {
+			return nil, fmt.Errorf("redact an event: %w", err)
+		}
+		// gomatrixserverlib does not keep what was signed of a third-party invite.
+		if signed := gjson.GetBytes(event, "content.third_party_invite.signed"); typ == spec.MRoomMember && signed.Exists() && since11(version) {
+			if redacted, err = sjson.SetRawBytes(redacted, "content.third_party_invite.signed", []byte(signed.Raw)); err != nil {
+				return nil, fmt.Errorf("redact an event: %w", err)
+			}
+		}
+		return canonjson.Canonical(redacted)
+	}
+	out := append(make([]byte, 0, len(event)), '{')
+	old := !since11(version)
+	gjson.ParseBytes(event).ForEach(func(k, v gjson.Result) bool {
+		if !kept[k.Str] && !(old && keptBefore11[k.Str]) {
+			return true
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(out, k.Raw...), ':')
+		if k.Str == "content" {
+			out = append(out, '{', '}')
+		} else {
+			out = append(out, v.Raw...)
+		}
+		return true
+	})
+	return append(out, '}'), nil
+}
+
+// since11 reports whether a version has the redactions of room version 11.
+func since11(version gomatrixserverlib.IRoomVersion) bool { return !version.CreatorInCreateEvent() }

@@ -9,6 +9,7 @@ import (
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/syncer"
@@ -19,41 +20,44 @@ import (
 
 // Deps are the services that the handlers call.
 type Deps struct {
-	Config   *config.Live
-	Accounts *account.Service
-	Store    *storage.Store
-	Rooms    *roomserver.Server
-	E2EE     *e2ee.Service
-	EDUs     *edu.Service
-	Syncer   *syncer.Syncer
-	Clock    clock.Clock
+	Config    *config.Live
+	Accounts  *account.Service
+	Directory *directory.Service
+	Store     *storage.Store
+	Rooms     *roomserver.Server
+	E2EE      *e2ee.Service
+	EDUs      *edu.Service
+	Syncer    *syncer.Syncer
+	Clock     clock.Clock
 }
 
 // API is the handlers of the Client-Server API.
 type API struct {
-	config   *config.Live
-	accounts *account.Service
-	store    *storage.Store
-	rooms    *roomserver.Server
-	e2ee     *e2ee.Service
-	edus     *edu.Service
-	syncer   *syncer.Syncer
-	filters  *filterCache
-	clock    clock.Clock
+	config    *config.Live
+	accounts  *account.Service
+	directory *directory.Service
+	store     *storage.Store
+	rooms     *roomserver.Server
+	e2ee      *e2ee.Service
+	edus      *edu.Service
+	syncer    *syncer.Syncer
+	filters   *filterCache
+	clock     clock.Clock
 }
 
 // New makes the handlers.
 func New(d Deps) *API {
 	return &API{
-		config:   d.Config,
-		accounts: d.Accounts,
-		store:    d.Store,
-		rooms:    d.Rooms,
-		e2ee:     d.E2EE,
-		edus:     d.EDUs,
-		syncer:   d.Syncer,
-		filters:  newFilterCache(),
-		clock:    d.Clock,
+		config:    d.Config,
+		accounts:  d.Accounts,
+		directory: d.Directory,
+		store:     d.Store,
+		rooms:     d.Rooms,
+		e2ee:      d.E2EE,
+		edus:      d.EDUs,
+		syncer:    d.Syncer,
+		filters:   newFilterCache(),
+		clock:     d.Clock,
 	}
 }
 

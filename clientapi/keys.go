@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -41,10 +42,20 @@ func (a *API) uploadKeys(ctx context.Context, r *web.Request) (any, error) {
 	}{counts}, err
 }
 
+// remoteWait is how long a client wants to wait for other servers.
+type remoteWait struct {
+	Timeout int64 `json:"timeout"` // ms
+}
+
+func (w remoteWait) duration() time.Duration {
+	return time.Duration(max(0, min(w.Timeout, time.Minute.Milliseconds()))) * time.Millisecond
+}
+
 // Spec: client-server-api#post_matrixclientv3keysquery
 func (a *API) queryKeys(ctx context.Context, r *web.Request) (any, error) {
 	var body struct {
 		DeviceKeys map[id.UserID][]id.DeviceID `json:"device_keys"`
+		remoteWait
 	}
 	if err := r.JSON(&body); err != nil {
 		return nil, err
@@ -52,13 +63,14 @@ func (a *API) queryKeys(ctx context.Context, r *web.Request) (any, error) {
 	if body.DeviceKeys == nil {
 		return nil, merr.New(merr.MissingParam, "device_keys is missing")
 	}
-	return a.e2ee.QueryKeys(ctx, r.Caller.User, body.DeviceKeys)
+	return a.e2ee.QueryKeys(ctx, r.Caller.User, body.DeviceKeys, body.duration())
 }
 
 // Spec: client-server-api#post_matrixclientv3keysclaim
 func (a *API) claimKeys(ctx context.Context, r *web.Request) (any, error) {
 	var body struct {
 		OneTimeKeys map[id.UserID]map[id.DeviceID]string `json:"one_time_keys"`
+		remoteWait
 	}
 	if err := r.JSON(&body); err != nil {
 		return nil, err
@@ -66,7 +78,7 @@ func (a *API) claimKeys(ctx context.Context, r *web.Request) (any, error) {
 	if body.OneTimeKeys == nil {
 		return nil, merr.New(merr.MissingParam, "one_time_keys is missing")
 	}
-	return a.e2ee.ClaimKeys(ctx, body.OneTimeKeys)
+	return a.e2ee.ClaimKeys(ctx, body.OneTimeKeys, body.duration())
 }
 
 // Spec: client-server-api#get_matrixclientv3keyschanges

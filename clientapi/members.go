@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -42,35 +43,52 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// resolve turns what a client calls a room into its id.
-func (a *API) resolve(ctx context.Context, name string) (id.RoomID, error) {
+// resolve turns what a client calls a room into its id, with servers that may be asked about it: those that the client names, then those that
+// the server of an alias does.
+func (a *API) resolve(ctx context.Context, r *web.Request, name string) (id.RoomID, []id.ServerName, error) {
+	via, err := viaServers(r)
+	if err != nil {
+		return "", nil, err
+	}
 	if !strings.HasPrefix(name, "#") {
 		room, err := id.ParseRoomID(name)
 		if err != nil {
-			return "", merr.New(merr.InvalidParam, err.Error())
+			return "", nil, merr.New(merr.InvalidParam, err.Error())
 		}
-		return room, nil
+		return room, via, nil
 	}
 	alias, err := id.ParseRoomAlias(name)
 	if err != nil {
-		return "", merr.New(merr.InvalidParam, err.Error())
+		return "", nil, merr.New(merr.InvalidParam, err.Error())
 	}
-	return a.aliasTarget(ctx, alias)
+	found, err := a.directory.Resolve(ctx, alias)
+	return found.Room, append(via, found.Servers...), err
 }
 
-func (a *API) aliasTarget(ctx context.Context, alias id.RoomAlias) (room id.RoomID, err error) {
-	err = a.store.View(ctx, func(tx *storage.ReadTx) error {
-		row, err := tx.Alias(alias)
-		if err != nil {
-			return err
-		}
-		room, err = tx.RoomID(row.Room)
-		return err
-	})
-	if errors.Is(err, storage.ErrNotFound) {
-		return "", merr.Newf(merr.NotFound, "There is no alias %s here", alias)
+// maxVia is how many servers of a request are used.
+const maxVia = 20
+
+// viaServers reads the servers that a client names. Clients that know both parameters give both: then the old one is ignored.
+//
+// Spec: client-server-api#post_matrixclientv3joinroomidoralias (via, server_name)
+func viaServers(r *web.Request) ([]id.ServerName, error) {
+	name := "via"
+	given := r.Query()[name]
+	if len(given) == 0 {
+		name = "server_name"
+		given = r.Query()[name]
 	}
-	return room, err
+	out := make([]id.ServerName, 0, len(given))
+	for _, text := range given[:min(len(given), maxVia)] {
+		server, err := id.ParseServerName(text)
+		if err != nil {
+			return nil, merr.Newf(merr.InvalidParam, "%s: %v", name, err)
+		}
+		if !slices.Contains(out, server) {
+			out = append(out, server)
+		}
+	}
+	return out, nil
 }
 
 // Spec: client-server-api#post_matrixclientv3joinroomidoralias, client-server-api#post_matrixclientv3roomsroomidjoin
@@ -89,11 +107,11 @@ func (a *API) join(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	room, err := a.resolve(ctx, name)
+	room, via, err := a.resolve(ctx, r, name)
 	if err != nil {
 		return nil, err
 	}
-	err = a.rooms.Join(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Guest: r.Caller.Guest, Content: extra})
+	err = a.rooms.Join(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Guest: r.Caller.Guest, Content: extra, Via: via})
 	return roomIDAnswer{room}, err
 }
 
@@ -105,11 +123,11 @@ func (a *API) knock(ctx context.Context, r *web.Request) (any, error) {
 	if err := r.JSONOptional(&body); err != nil {
 		return nil, err
 	}
-	room, err := a.resolve(ctx, r.Var("roomIDOrAlias"))
+	room, via, err := a.resolve(ctx, r, r.Var("roomIDOrAlias"))
 	if err != nil {
 		return nil, err
 	}
-	err = a.rooms.Knock(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Reason: body.Reason})
+	err = a.rooms.Knock(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Reason: body.Reason, Via: via})
 	return roomIDAnswer{room}, err
 }
 

@@ -26,8 +26,14 @@ func (a *API) profile(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !a.isLocal(user.Server()) {
+		return a.directory.Profile(ctx, user)
+	}
 	return a.accounts.Profile(ctx, user)
 }
+
+// isLocal reports whether a name is that of this server.
+func (a *API) isLocal(server id.ServerName) bool { return string(server) == a.config.Get().Server.Name }
 
 // Spec: client-server-api#get_matrixclientv3profileuseridkeyname
 func (a *API) profileField(ctx context.Context, r *web.Request) (any, error) {
@@ -36,7 +42,14 @@ func (a *API) profileField(ctx context.Context, r *web.Request) (any, error) {
 		return nil, err
 	}
 	key := r.Var("keyName")
-	value, err := a.accounts.ProfileField(ctx, user, key)
+	if err := account.CheckProfileKey(key); err != nil {
+		return nil, err
+	}
+	field := a.accounts.ProfileField
+	if !a.isLocal(user.Server()) {
+		field = a.directory.ProfileField
+	}
+	value, err := field(ctx, user, key)
 	if err != nil {
 		return nil, err
 	}

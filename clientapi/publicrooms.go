@@ -4,9 +4,9 @@ import (
 	"context"
 
 	"github.com/hearthd/hearth/internal/directory"
+	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
-	"github.com/hearthd/hearth/storage"
 )
 
 func (a *API) publicRoomRoutes() []web.Route {
@@ -50,13 +50,12 @@ func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error
 }
 
 func (a *API) published(ctx context.Context, r *web.Request, q directory.Query) (any, error) {
-	if server := r.Query().Get("server"); server != "" && server != a.config.Get().Server.Name {
-		return nil, merr.Newf(merr.Unknown, "The room directory of %s cannot be asked: this server does not federate", server).WithStatus(502)
+	var server id.ServerName
+	if text := r.Query().Get("server"); text != "" {
+		var err error
+		if server, err = id.ParseServerName(text); err != nil {
+			return nil, merr.Newf(merr.InvalidParam, "server: %v", err)
+		}
 	}
-	var out directory.Listing
-	err := a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		out, err = directory.Published(tx, q)
-		return err
-	})
-	return out, err
+	return a.directory.Published(ctx, server, q)
 }

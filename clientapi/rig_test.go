@@ -18,6 +18,8 @@ import (
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/directory"
+	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/push"
@@ -36,6 +38,8 @@ type rig struct {
 	accounts *account.Service
 	rooms    *fakeRooms
 	handler  http.Handler
+
+	elsewhere *elsewhere
 }
 
 // fakeRooms is what the room server would be told.
@@ -73,21 +77,28 @@ func newRig(t *testing.T, edit ...func(*config.Config)) *rig {
 	}
 	r := &rig{
 		t: t, clock: clock.NewFake(time.UnixMilli(1_800_000_000_000)), config: config.NewLive(cfg), store: storagetest.Open(t),
-		hub: hub.New(0), rooms: &fakeRooms{},
+		hub: hub.New(0), rooms: &fakeRooms{}, elsewhere: &elsewhere{},
 	}
 	var err error
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	r.accounts, err = account.New(account.Deps{
 		Notifier: account.NewNotifier(push.NewBook(push.Options{})), Store: r.store, Hub: r.hub, Config: r.config, Clock: r.clock,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Rooms: r.rooms, Profiles: r.rooms,
+		Log: log, Rooms: r.rooms, Profiles: r.rooms,
+		E2EE: e2ee.New(e2ee.Deps{Server: "hs", Store: r.store, Hub: r.hub, Clock: r.clock, Log: log}),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.handler, err = web.New(web.Options{Auth: r.accounts, Clock: r.clock}, New(Deps{Config: r.config, Accounts: r.accounts}).Routes())
+	r.handler, err = web.New(web.Options{Auth: r.accounts, Clock: r.clock}, New(Deps{Config: r.config, Accounts: r.accounts, Directory: r.newDirectory()}).Routes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// newDirectory looks at this server and at the rest of the world, which is elsewhere.
+func (r *rig) newDirectory() *directory.Service {
+	return directory.New(directory.Parts{Server: "hs", Store: r.store, Remote: r.elsewhere, Clock: r.clock})
 }
 
 // user is somebody who makes requests.

@@ -116,11 +116,11 @@ func (a *API) roomIDByAlias(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	room, err := a.aliasTarget(ctx, alias)
+	room, err := a.directory.Resolve(ctx, alias)
 	return struct {
 		RoomID  id.RoomID       `json:"room_id"`
 		Servers []id.ServerName `json:"servers"`
-	}{room, []id.ServerName{id.ServerName(a.config.Get().Server.Name)}}, err
+	}{room.Room, room.Servers}, err
 }
 
 // Spec: client-server-api#put_matrixclientv3directoryroomroomalias

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/hearthd/hearth/internal/directory"
-	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/storage"
@@ -35,28 +34,21 @@ func (a *API) hierarchy(ctx context.Context, r *web.Request) (any, error) {
 	if q.MaxDepth, err = r.IntQuery("max_depth", unlimited, 0, unlimited); err != nil {
 		return nil, err
 	}
-	var out directory.Branch
-	err = a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		out, err = directory.Hierarchy(tx, r.Caller.User, q)
-		return err
-	})
-	return out, err
+	// Where the space is not known here, other servers have to be asked for it. The specification has no parameter for that; clients that know
+	// of servers give them as for room_summary.
+	if q.Via, err = viaServers(r); err != nil {
+		return nil, err
+	}
+	return a.directory.Hierarchy(ctx, r.Caller.User, q)
 }
 
 // Spec: client-server-api#get_matrixclientv1room_summaryroomidoralias
 func (a *API) roomSummary(ctx context.Context, r *web.Request) (any, error) {
-	room, err := a.resolve(ctx, r.Var("roomIDOrAlias"))
+	room, via, err := a.resolve(ctx, r, r.Var("roomIDOrAlias"))
 	if err != nil {
 		return nil, err
 	}
-	return a.summary(ctx, room, r.Caller.User)
-}
-
-func (a *API) summary(ctx context.Context, room id.RoomID, user id.UserID) (out directory.Summary, err error) {
-	err = a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		out, err = directory.RoomSummary(tx, room, user)
-		return err
-	})
+	out, err := a.directory.Summary(ctx, room, via, r.Caller.User)
 	if errors.Is(err, storage.ErrNotFound) {
 		err = merr.New(merr.NotFound, "There is no such room, or it is not for you to know")
 	}

@@ -33,17 +33,21 @@ func (s *Service) parseAsk(r *web.Request, legacy bool) (ask, error) {
 	if a.mxc, err = r.MXC("serverName", "mediaID"); err != nil {
 		return a, err
 	}
-	longest := s.config.Load().MaxWait
-	wait, err := r.IntQuery("timeout_ms", int(min(defaultWait, longest).Milliseconds()), 0, int(longest.Milliseconds()))
-	if err != nil {
+	if a.wait, err = s.parseWait(r); err != nil {
 		return a, err
 	}
-	a.wait = time.Duration(wait) * time.Millisecond
 	if legacy {
 		// Only the deprecated endpoints have it.
 		a.allowRemote, err = r.BoolQuery("allow_remote", true)
 	}
 	return a, err
+}
+
+// parseWait reads how long a request may wait for a pending upload.
+func (s *Service) parseWait(r *web.Request) (time.Duration, error) {
+	longest := s.config.Load().MaxWait
+	wait, err := r.IntQuery("timeout_ms", int(min(defaultWait, longest).Milliseconds()), 0, int(longest.Milliseconds()))
+	return time.Duration(wait) * time.Millisecond, err
 }
 
 // find returns the row to serve, or the error to answer. On a legacy request the order of the checks is: known, still pending (504),

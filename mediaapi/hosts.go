@@ -21,7 +21,7 @@ const (
 	// A server that failed patientFor times in a row is left alone for minBackoff, then for twice as long each time, up to maxBackoff.
 	patientFor = 3
 	minBackoff = 15 * time.Second
-	maxBackoff = 15 * time.Minute
+	maxBackoff = 5 * time.Minute
 )
 
 // hosts remembers which servers do not give media at the moment, and which media was not to be had. It is memory only: after a restart

@@ -25,7 +25,7 @@ const (
 // Run does the housekeeping until ctx ends: pending uploads that were given up, link previews that expired, copies of other servers' media
 // that are too old or too many, files that a crash left behind. It returns when everything the service started has ended.
 func (s *Service) Run(ctx context.Context) error {
-	defer s.work.stop()
+	defer s.work.Stop()
 	for {
 		if err := s.Tidy(ctx); err != nil && ctx.Err() == nil {
 			s.log.Error("media housekeeping failed", slog.Any("error", err))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/flight"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -65,11 +66,11 @@ type Service struct {
 
 	uploading uploading
 
-	work     *work
+	work     *flight.Owner // what several requests wait for, and what outlives the request that began it
 	hosts    *hosts
-	fetches  flight[storage.Media]
-	makes    flight[storage.Thumbnail]
-	previews flight[storage.URLPreview]
+	fetches  flight.Group[storage.Media]
+	makes    flight.Group[storage.Thumbnail]
+	previews flight.Group[storage.URLPreview]
 	looking  chan struct{} // one for each link that is being fetched
 }
 
@@ -87,7 +88,7 @@ func New(p Parts) (*Service, error) {
 	}
 	s := &Service{
 		server: p.Server, store: p.Store, blobs: p.Blobs, hub: p.Hub, clock: p.Clock, thumbs: p.Thumbnails, web: p.Web,
-		remote: p.Remote, log: p.Log, metrics: m, work: newWork(p.Log), hosts: newHosts(p.Clock), looking: make(chan struct{}, maxPreviews),
+		remote: p.Remote, log: p.Log, metrics: m, work: flight.NewOwner(p.Log), hosts: newHosts(p.Clock), looking: make(chan struct{}, maxPreviews),
 	}
 	s.config.Store(&p.Config)
 	policy := policyOf(p.Config)

@@ -94,7 +94,7 @@ func (s *Service) preview(ctx context.Context, u *url.URL) (storage.URLPreview, 
 	}
 	cfg := s.config.Load().PreviewURL
 	// A whole room sees a link at the same moment. The waiting for a turn counts, and page and picture have a time each.
-	return s.previews.do(ctx, s.work, key, 3*cfg.Timeout, func(ctx context.Context) (storage.URLPreview, error) {
+	return s.previews.Do(ctx, s.work, key, 3*cfg.Timeout, func(ctx context.Context) (storage.URLPreview, error) {
 		select {
 		case s.looking <- struct{}{}:
 			defer func() { <-s.looking }()
@@ -105,7 +105,7 @@ func (s *Service) preview(ctx context.Context, u *url.URL) (storage.URLPreview, 
 		p := storage.URLPreview{URL: key, Status: http.StatusOK, FetchedTS: now.UnixMilli(), ExpiresTS: now.Add(cfg.CacheLifetime).UnixMilli()}
 		body, err := s.look(ctx, u)
 		if err != nil {
-			if s.work.ctx.Err() != nil {
+			if errors.Is(ctx.Err(), context.Canceled) { // the service is stopping
 				return p, err
 			}
 			s.log.Debug("link not fetched", slog.Any("error", err))

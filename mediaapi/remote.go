@@ -67,7 +67,7 @@ func (s *Service) fetch(ctx context.Context, a ask) (storage.Media, error) {
 		return storage.Media{}, err
 	}
 	// Others may be waiting for the same media: the fetch does not end with this request.
-	m, err := s.fetches.do(ctx, s.work, key, remoteTimeout+a.wait, func(ctx context.Context) (storage.Media, error) {
+	m, err := s.fetches.Do(ctx, s.work, key, remoteTimeout+a.wait, func(ctx context.Context) (storage.Media, error) {
 		leave, err := s.hosts.enter(ctx, a.mxc.Server)
 		if err != nil {
 			return storage.Media{}, err

@@ -72,8 +72,8 @@ func newRig(t *testing.T, change ...func(*config.Media)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.work.stop)
-	r.handler, err = web.New(web.Options{Auth: tokenIsName{}, Clock: r.clock}, r.Routes())
+	t.Cleanup(r.work.Stop)
+	r.handler, err = web.New(web.Options{Auth: tokenIsName{}, Servers: anyServer{}, Clock: r.clock}, r.Routes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +100,19 @@ func (tokenIsName) Authenticate(_ context.Context, token, _ string, _ *http.Requ
 		return web.Caller{}, merr.New(merr.UnknownToken, "Unknown access token")
 	}
 	return web.Caller{User: id.UserID("@" + token + ":hs1"), Device: "D", Guest: token == "guest", Admin: token == "admin"}, nil
+}
+
+// anyServer believes everybody.
+type anyServer struct{}
+
+func (anyServer) AuthenticateServer(context.Context, *http.Request, []byte) (id.ServerName, error) {
+	return "elsewhere", nil
+}
+
+// signed makes a request as another server.
+func (r *rig) signed(path string) *httptest.ResponseRecorder {
+	r.t.Helper()
+	return r.get(path, "", "Authorization", "X-Matrix whatever")
 }
 
 // do makes a request; an empty token is none.
@@ -199,7 +212,7 @@ func brief(s string) string { return s[:min(len(s), 200)] }
 // fakeRemote is the rest of the world.
 type fakeRemote struct {
 	mu    sync.Mutex
-	files map[id.MXC]RemoteMedia // Body is made from the text
+	files map[id.MXC]RemoteMedia // without a Body it is made from the text
 	texts map[id.MXC]string
 	err   error
 	asked []RemoteRequest
@@ -217,6 +230,14 @@ func (f *fakeRemote) has(mxc id.MXC, text, contentType string) {
 	f.texts[mxc] = text
 }
 
+// serves gives media as it is, once.
+func (f *fakeRemote) serves(mxc id.MXC, m RemoteMedia) {
+	f.has(mxc, "", m.ContentType)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files[mxc] = m
+}
+
 func (f *fakeRemote) FetchMedia(_ context.Context, want RemoteRequest) (*RemoteMedia, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -231,7 +252,9 @@ func (f *fakeRemote) FetchMedia(_ context.Context, want RemoteRequest) (*RemoteM
 	if !ok {
 		return nil, merr.New(merr.NotFound, "not there")
 	}
-	m.Body = io.NopCloser(strings.NewReader(f.texts[want.MXC]))
+	if m.Body == nil {
+		m.Body = io.NopCloser(strings.NewReader(f.texts[want.MXC]))
+	}
 	return &m, nil
 }
 

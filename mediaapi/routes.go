@@ -26,5 +26,5 @@ func (s *Service) Routes() []web.Route {
 			{"PUT", legacy + "/upload/{serverName}/{mediaID}", web.User, web.RateMedia, s.uploadTo},
 		}...)
 	}
-	return routes
+	return append(routes, s.federationRoutes()...)
 }

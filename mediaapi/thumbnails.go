@@ -131,7 +131,7 @@ func (s *Service) make(ctx context.Context, a ask, m storage.Media, size storage
 	f.Close() // it is there; the worker opens it for itself
 	size.Media = m.NID
 	key := fmt.Sprintf("%d %dx%d %s %t", size.Media, size.Width, size.Height, size.Method, size.Animated)
-	t, err := s.makes.do(ctx, s.work, key, makeTimeout, func(ctx context.Context) (storage.Thumbnail, error) {
+	t, err := s.makes.Do(ctx, s.work, key, makeTimeout, func(ctx context.Context) (storage.Thumbnail, error) {
 		return s.makeNow(ctx, m, size)
 	})
 	return t, m, err

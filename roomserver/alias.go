@@ -67,7 +67,7 @@ func (s *Server) RemoveAlias(ctx context.Context, user id.UserID, admin bool, al
 		if err != nil {
 			return err
 		}
-		mayEdit := h.mustBeJoined(user) == nil && p.user(user) >= p.EventLevel(spec.MRoomCanonicalAlias, true)
+		mayEdit := h.mustBeJoined(user) == nil && p.User(user) >= p.EventLevel(spec.MRoomCanonicalAlias, true)
 		if a.Creator != user && !admin && !mayEdit {
 			return merr.New(merr.Forbidden, "You may not remove this alias")
 		}
@@ -190,7 +190,7 @@ func (s *Server) SetPublished(ctx context.Context, user id.UserID, admin bool, r
 		if err != nil {
 			return err
 		}
-		if !admin && (h.mustBeJoined(user) != nil || p.user(user) < p.EventLevel(spec.MRoomCanonicalAlias, true)) {
+		if !admin && (h.mustBeJoined(user) != nil || p.User(user) < p.EventLevel(spec.MRoomCanonicalAlias, true)) {
 			return merr.New(merr.Forbidden, "You may not change whether this room is in the directory")
 		}
 		return tx.SetPublished(h.room().NID, published)

@@ -3,6 +3,7 @@ package roomserver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,7 +23,8 @@ type head struct {
 	auth *authState
 
 	changed map[storage.StateKey]bool
-	wake    map[id.UserID]bool // who must look, beside the joined users
+	wake    map[id.UserID]bool     // who must look, beside the joined users
+	awake   map[id.ServerName]bool // servers for which there is something in the outbox
 	last    int64
 	guests  string // guest_access when the room was opened
 }
@@ -30,7 +32,8 @@ type head struct {
 // open loads a room that exists here. The error for any other is 404 M_NOT_FOUND.
 func (s *Server) open(tx *storage.Tx, room id.RoomID) (*head, error) {
 	row, err := tx.Room(room)
-	if errors.Is(err, storage.ErrNotFound) {
+	if err == nil && row.State == 0 || errors.Is(err, storage.ErrNotFound) {
+		// Of a room that one was only invited to there is a row, but no state.
 		return nil, merr.New(merr.NotFound, "This server does not know the room")
 	}
 	if err != nil {
@@ -53,6 +56,7 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 		auth:    &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
 		changed: map[storage.StateKey]bool{},
 		wake:    map[id.UserID]bool{},
+		awake:   map[id.ServerName]bool{},
 		guests:  room.Summary.GuestAccess,
 	}, nil
 }
@@ -62,20 +66,15 @@ func (h *head) room() *storage.Room { return h.auth.room }
 // add makes an event of the draft, checks that it is allowed, and puts it at the end of the room with all that follows from it.
 func (h *head) add(d draft) (*storage.Event, error) {
 	room := h.room()
-	p := place{version: h.auth.version, room: room.ID, depth: 1, ts: d.ts}
-	if p.ts == 0 {
-		p.ts = h.s.clock.Now().UnixMilli()
-	}
-	for _, x := range room.Extremities {
-		p.prev = append(p.prev, x.ID)
-		p.depth = max(p.depth, x.Depth+1)
-	}
-	if d.redacts != "" && redactsInContent(p.version) {
+	if d.redacts != "" && redactsInContent(h.auth.version) {
 		d.content, d.canonical = withField(d.content, "redacts", string(d.redacts)), false
 	}
-	var err error
-	if p.auth, err = h.auth.authEvents(d); err != nil {
+	p, err := h.auth.place(d)
+	if err != nil {
 		return nil, err
+	}
+	if p.ts = d.ts; p.ts == 0 {
+		p.ts = h.s.clock.Now().UnixMilli()
 	}
 	create := d.typ == spec.MRoomCreate
 	if create && p.version.DomainlessRoomIDs() {
@@ -105,7 +104,7 @@ func (h *head) add(d draft) (*storage.Event, error) {
 		ID: eventID, Room: room.NID, RoomID: room.ID, Type: d.typ, StateKey: d.stateKey, Sender: d.sender, Depth: p.depth, TS: p.ts,
 		StateBefore: room.State, TxnDevice: d.txn.Device, TxnID: d.txn.ID, JSON: raw,
 	}
-	if err := h.apply(e, &authEvent{id: eventID, pdu: pdu}, d); err != nil {
+	if err := h.accept(e, &authEvent{id: eventID, pdu: pdu}, p.prev, true); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -129,39 +128,89 @@ func (h *head) build(d draft, p *place) (event id.EventID, raw []byte, err error
 	}
 }
 
-// apply stores an accepted event at the end of the room.
-func (h *head) apply(e *storage.Event, a *authEvent, d draft) (err error) {
+// accept puts an event that is allowed, and whose StateBefore is known, at the end of the room's timeline, and makes it one of the ends of the
+// room's graph. prev is its parents. With spread it is sent to the other servers in the room.
+func (h *head) accept(e *storage.Event, a *authEvent, prev []id.EventID, spread bool) (err error) {
 	room := h.room()
+	was := e.NID // not 0 if it is stored as an outlier, or as rejected
 	if e.Pos, err = h.tx.NextPos(); err != nil {
 		return err
 	}
-	e.NID, a.nid = e.Pos, e.Pos
-	e.StateAfter = e.StateBefore
-	content := gjson.ParseBytes(a.pdu.Content())
-	if key, ok := d.key(); ok {
-		if err := h.applyState(e, a, key, content); err != nil {
+	if was == 0 || e.StateKey == nil {
+		e.NID = e.Pos // see storage.Tx.JudgeEvent
+	}
+	a.nid, e.Status, e.StateAfter = e.NID, storage.Accepted, e.StateBefore
+	if spread {
+		if err := h.queue(e); err != nil {
 			return err
 		}
 	}
-	if err := h.tx.AddEvent(e); err != nil {
+	linear := e.StateBefore == room.State
+	if room.Extremities, err = h.ends(e, prev); err != nil {
 		return err
 	}
-	rel, err := h.relation(e, content)
+	linear = linear && len(room.Extremities) == 1
+	if key, ok := stateKeyOf(e); ok {
+		if err := h.applyState(e, a, key, linear); err != nil {
+			return err
+		}
+	} else if !linear {
+		if err := h.settle(e); err != nil {
+			return err
+		}
+	}
+	if was != 0 {
+		err = h.tx.JudgeEvent(was, e)
+	} else {
+		err = h.tx.AddEvent(e)
+	}
 	if err != nil {
 		return err
 	}
-	if err := h.index(e, rel, d); err != nil {
+	if err := h.index(e, gjson.ParseBytes(a.pdu.Content())); err != nil {
 		return err
 	}
-	room.Extremities = []storage.Extremity{{ID: e.ID, Pos: e.Pos, Depth: e.Depth}}
 	room.LastPos, h.last = e.Pos, e.Pos
 	return h.notify(e)
 }
 
-// applyState makes a state event part of the current state.
-func (h *head) applyState(e *storage.Event, a *authEvent, key storage.StateKey, content gjson.Result) error {
+func stateKeyOf(e *storage.Event) (storage.StateKey, bool) {
+	if e.StateKey == nil {
+		return storage.StateKey{}, false
+	}
+	return storage.StateKey{Type: e.Type, Key: *e.StateKey}, true
+}
+
+// queue puts an event into the outboxes of the servers that are in the room before it, and of the one whose user's membership it changes: an
+// invited user's server is not in the room yet, and learns of the invite otherwise, but not of its end.
+func (h *head) queue(e *storage.Event) error {
+	servers, err := h.auth.servers()
+	if err != nil {
+		return err
+	}
+	if e.Type == spec.MRoomMember && e.StateKey != nil {
+		target := id.UserID(*e.StateKey)
+		if !h.s.local(target) && target.Server() != "" && !slices.Contains(servers, target.Server()) && memberOf(e.Content(), "membership") != spec.Invite {
+			servers = append(slices.Clip(servers), target.Server())
+		}
+	}
+	if from := e.Sender.Server(); from != h.s.cfg.Name { // it has it
+		servers = slices.DeleteFunc(slices.Clone(servers), func(s id.ServerName) bool { return s == from })
+	}
+	for _, s := range servers {
+		h.awake[s] = true
+	}
+	return h.tx.QueueEvent(e.NID, servers)
+}
+
+// applyState makes a state event part of the state after it and, if its room has not forked, of the current state.
+func (h *head) applyState(e *storage.Event, a *authEvent, key storage.StateKey, linear bool) error {
 	room := h.room()
-	old, err := h.auth.get(key)
+	before := h.auth
+	if !linear {
+		before = h.stateAt(e.StateBefore)
+	}
+	old, err := before.get(key)
 	if err != nil {
 		return err
 	}
@@ -172,37 +221,75 @@ func (h *head) applyState(e *storage.Event, a *authEvent, key storage.StateKey, 
 	if e.StateAfter, err = h.tx.AddSnapshot(room.NID, e.StateBefore, changes); err != nil {
 		return err
 	}
-	if err := h.tx.SetCurrentState(room.NID, e.Pos, changes); err != nil {
+	if !linear {
+		return h.settle(e)
+	}
+	return h.change(e.Pos, e.StateAfter, changes, map[int64]entered{e.NID: {e, a}})
+}
+
+// entered is an event that becomes part of the current state.
+type entered struct {
+	event *storage.Event
+	auth  *authEvent
+}
+
+// change makes the snapshot next, which differs from the current state by changes, the current state at the position pos. Events that are not
+// among those given are loaded.
+func (h *head) change(pos, next int64, changes []storage.StateChange, given map[int64]entered) error {
+	room := h.room()
+	if err := h.tx.SetCurrentState(room.NID, pos, changes); err != nil {
 		return err
 	}
-	if key.Type == spec.MRoomMember {
-		if err := h.applyMembership(e, id.UserID(key.Key), old, content); err != nil {
-			return err
-		}
-	}
 	successor := room.Summary.Successor
-	summarise(&room.Summary, key, content)
-	h.changed[key] = true
-	room.State = e.StateAfter
-	h.auth.snap = h.auth.snap.with(key, a)
+	for _, c := range changes {
+		now := given[c.Event]
+		if now.event == nil && c.Event != 0 {
+			var err error
+			if now.event, err = h.tx.EventAt(c.Event); err != nil {
+				return err
+			}
+			if now.auth, err = toAuthEvent(now.event, h.auth.version); err != nil {
+				return err
+			}
+		}
+		var content gjson.Result
+		if now.auth != nil {
+			content = gjson.ParseBytes(now.auth.pdu.Content())
+		}
+		if c.Type == spec.MRoomMember {
+			old, err := h.auth.get(c.StateKey)
+			if err != nil {
+				return err
+			}
+			if err := h.applyMembership(now.event, pos, id.UserID(c.Key), old, content); err != nil {
+				return err
+			}
+		}
+		summarise(&room.Summary, c.StateKey, content)
+		h.changed[c.StateKey] = true
+		h.auth.snap = h.auth.snap.with(c.StateKey, now.auth)
+	}
+	room.State = next
 	if room.Summary.Successor != successor {
 		return h.succeeded()
 	}
 	return nil
 }
 
-// applyMembership keeps memberships and the room's counts in step with the state.
-func (h *head) applyMembership(e *storage.Event, user id.UserID, old *authEvent, content gjson.Result) error {
+// applyMembership keeps memberships and the room's counts in step with the state. e is nil where the state says nothing of the user any more.
+func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old *authEvent, content gjson.Result) error {
+	room := h.room()
 	before := spec.Leave
 	if old != nil {
 		before = gjson.GetBytes(old.pdu.Content(), "membership").String()
 	}
-	m := storage.Membership{
-		User: user, Room: e.Room, RoomID: e.RoomID, Membership: content.Get("membership").String(), Event: e.NID, Pos: e.Pos, Sender: e.Sender,
-		Name: text(content.Get("displayname")), AvatarURL: text(content.Get("avatar_url")),
+	m := storage.Membership{User: user, Room: room.NID, RoomID: room.ID, Membership: spec.Leave, Pos: pos, Sender: user}
+	if e != nil {
+		m.Membership, m.Event, m.Sender = content.Get("membership").String(), e.NID, e.Sender
+		m.Name, m.AvatarURL = text(content.Get("displayname")), text(content.Get("avatar_url"))
 	}
 	if m.Membership == spec.Join && before == spec.Join { // another name or avatar
-		row, err := h.tx.Membership(e.Room, user)
+		row, err := h.tx.Membership(room.NID, user)
 		if err != nil {
 			return err
 		}
@@ -242,14 +329,30 @@ func (h *head) applyMembership(e *storage.Event, user id.UserID, old *authEvent,
 			joined[at] = now
 		case at >= 0:
 			joined = slices.Delete(slices.Clone(joined), at, at+1)
-			if err := h.tx.ClearUnread(user, e.Room); err != nil {
+			if err := h.tx.ClearUnread(user, room.NID); err != nil {
 				return err
 			}
 		}
 		snap := h.auth.snap
-		h.auth.snap = &snapshot{events: snap.events, joined: joined, known: true}
+		h.auth.snap = &snapshot{events: snap.events, joined: joined, known: true, servers: snap.servers}
+	} else if err := h.countServer(user.Server(), before == spec.Join, m.Membership == spec.Join); err != nil {
+		return err
 	}
 	return h.tx.SetMembership(m, local)
+}
+
+// countServer notes that a user of another server has come or gone.
+func (h *head) countServer(server id.ServerName, was, is bool) error {
+	n := int64(1)
+	switch {
+	case was == is:
+		return nil
+	case was:
+		n = -1
+	}
+	snap := h.auth.snap
+	h.auth.snap = &snapshot{events: snap.events, joined: snap.joined, known: snap.known}
+	return h.tx.CountServer(h.room().NID, server, n)
 }
 
 // text is a string of an event as it can be stored: PostgreSQL takes no NUL.
@@ -281,20 +384,29 @@ func (h *head) relation(e *storage.Event, content gjson.Result) (storage.Relatio
 	}, nil
 }
 
-// index notes what the event says about other events: relations and redactions.
-func (h *head) index(e *storage.Event, rel storage.Relation, d draft) error {
-	if d.redacts != "" {
-		if err := h.redact(e, d.redacts); err != nil {
-			return err
-		}
+// index notes what the event says about other events, and others about it: relations and redactions.
+func (h *head) index(e *storage.Event, content gjson.Result) error {
+	rel, err := h.relation(e, content)
+	if err != nil {
+		return err
 	}
 	if err := h.tx.IndexForSearch(e); err != nil {
 		return err
 	}
-	if rel.Parent == "" {
+	if rel.Parent != "" {
+		if err := h.tx.AddRelation(rel); err != nil {
+			return err
+		}
+	}
+	if target := redactionTarget(e, h.auth.version); target != "" {
+		if err := h.redact(e, target); err != nil {
+			return err
+		}
+	}
+	if h.s.local(e.Sender) {
 		return nil
 	}
-	return h.tx.AddRelation(rel)
+	return h.redactLate(e)
 }
 
 // notify counts the event as unread for those local users whose push rules say so.
@@ -364,9 +476,13 @@ func (h *head) finish() error {
 		keys = append(keys, hub.User(u))
 	}
 	s, pos, state, snap := h.s, h.last, room.State, h.auth.snap
+	awake := slices.Collect(maps.Keys(h.awake))
 	h.tx.OnCommit(func() {
 		s.cache.put(state, snap)
 		s.hub.Ring(pos, keys...)
+		if len(awake) > 0 {
+			s.peers.Outbound.Wake(awake)
+		}
 	})
 	return nil
 }

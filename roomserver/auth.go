@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
-	"slices"
 	"sync"
 
 	lru "container/list"
@@ -15,7 +13,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
-	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -29,9 +27,10 @@ type authEvent struct {
 // snapshot is what the roomserver remembers of one state snapshot. A snapshot never changes, so neither does what is known of it; it only
 // becomes more. Absent state is remembered as nil. It is used inside Updates only, which run one after the other, so it needs no lock.
 type snapshot struct {
-	events map[storage.StateKey]*authEvent
-	joined []storage.Member // local users who are joined, once known; never changed in place
-	known  bool
+	events  map[storage.StateKey]*authEvent
+	joined  []storage.Member // local users who are joined, once known; never changed in place
+	known   bool
+	servers []id.ServerName // the other servers in the room; nil while not known
 }
 
 // maxSnapshots bounds the snapshots remembered, about one for every active room, and maxAuthEvents what is remembered of each.
@@ -94,7 +93,7 @@ func (c *snapshotCache) drop(nid int64) {
 
 // with is the snapshot after one change, keeping all that is still true.
 func (s *snapshot) with(key storage.StateKey, e *authEvent) *snapshot {
-	next := &snapshot{events: make(map[storage.StateKey]*authEvent, len(s.events)+1), joined: s.joined, known: s.known}
+	next := &snapshot{events: make(map[storage.StateKey]*authEvent, len(s.events)+1), joined: s.joined, known: s.known, servers: s.servers}
 	if len(s.events) < maxAuthEvents {
 		maps.Copy(next.events, s.events)
 	}
@@ -102,12 +101,14 @@ func (s *snapshot) with(key storage.StateKey, e *authEvent) *snapshot {
 	return next
 }
 
-// authState is the state of a room now, as the auth rules see it: a gomatrixserverlib.AuthEventProvider that loads what it is asked for.
+// authState is the state of a room, as the auth rules see it: a gomatrixserverlib.AuthEventProvider that loads what it is asked for.
 type authState struct {
 	tx      *storage.ReadTx
 	room    *storage.Room
 	version gomatrixserverlib.IRoomVersion
 	snap    *snapshot
+	past    bool  // it is the state of the snapshot at, not the current one
+	at      int64 // 0 is the empty state
 }
 
 // get finds the event of a piece of current state; nil if there is none.
@@ -116,7 +117,7 @@ func (a *authState) get(key storage.StateKey) (*authEvent, error) {
 	if ok {
 		return e, nil
 	}
-	stored, err := a.tx.CurrentStateKey(a.room.NID, key)
+	stored, err := a.load(key)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return nil, err
 	}
@@ -130,6 +131,20 @@ func (a *authState) get(key storage.StateKey) (*authEvent, error) {
 	}
 	a.snap.events[key] = e
 	return e, nil
+}
+
+func (a *authState) load(key storage.StateKey) (*storage.Event, error) {
+	if !a.past {
+		return a.tx.CurrentStateKey(a.room.NID, key)
+	}
+	if a.at == 0 {
+		return nil, storage.ErrNotFound
+	}
+	nid, err := a.tx.StateKeyAt(a.at, key)
+	if err != nil {
+		return nil, err
+	}
+	return a.tx.EventAt(nid)
 }
 
 func toAuthEvent(e *storage.Event, version gomatrixserverlib.IRoomVersion) (*authEvent, error) {
@@ -182,6 +197,18 @@ func (a *authState) membership(user id.UserID) (string, gjson.Result, error) {
 	return content.Get("membership").String(), content, nil
 }
 
+// servers is the other servers in the room.
+func (a *authState) servers() ([]id.ServerName, error) {
+	if a.snap.servers != nil {
+		return a.snap.servers, nil
+	}
+	servers, err := a.tx.ServersInRoom(a.room.NID)
+	if err == nil {
+		a.snap.servers = servers
+	}
+	return servers, err
+}
+
 // joined is the local users who are joined to the room.
 func (a *authState) joined() ([]storage.Member, error) {
 	if a.snap.known {
@@ -194,53 +221,13 @@ func (a *authState) joined() ([]storage.Member, error) {
 	return users, err
 }
 
-// power is a room's power levels.
-type power struct {
-	gomatrixserverlib.PowerLevelContent
-	creators []string // where they stand above all levels
-}
-
-// user is the level of a user.
-func (p power) user(user id.UserID) int64 {
-	if slices.Contains(p.creators, string(user)) {
-		return math.MaxInt64
-	}
-	return p.UserLevel(spec.SenderID(user))
-}
-
-func (a *authState) power() (power, error) {
-	create, err := a.Create()
-	if err != nil || create == nil {
-		return power{}, fmt.Errorf("the create event of %s: %w", a.room.ID, errors.Join(err, storage.ErrNotFound))
-	}
-	levels, err := gomatrixserverlib.NewPowerLevelContentFromAuthEvents(a, string(create.SenderID()))
-	if err != nil {
-		return power{}, err
-	}
-	p := power{PowerLevelContent: levels}
-	if a.version.PrivilegedCreators() {
-		p.creators = gomatrixserverlib.CreatorsFromCreateEvent(create)
-	}
-	return p, nil
-}
-
 // authEvents is the ids that the event has to name in auth_events.
 //
 // Spec: server-server-api#auth-events-selection
 func (a *authState) authEvents(d draft) ([]id.EventID, error) {
-	needed, err := gomatrixserverlib.StateNeededForProtoEvent(&gomatrixserverlib.ProtoEvent{
-		Type: d.typ, StateKey: d.stateKey, Content: spec.RawJSON(d.content), SenderID: string(d.sender), Version: a.version,
-	})
-	if err != nil {
-		return nil, merr.Newf(merr.BadJSON, "The content is not that of an %s", d.typ)
-	}
 	out := []id.EventID{}
-	for _, t := range needed.Tuples() {
-		// The room's id stands for its create event. Spec: rooms/v12#event-format
-		if t.EventType == spec.MRoomCreate && a.version.DomainlessRoomIDs() {
-			continue
-		}
-		e, err := a.get(storage.StateKey{Type: t.EventType, Key: t.StateKey})
+	for _, key := range authrules.Select(a.version, d.typ, d.stateKey, d.sender, d.content) {
+		e, err := a.get(key)
 		if err != nil {
 			return nil, err
 		}

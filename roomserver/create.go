@@ -68,6 +68,9 @@ func (s *Server) Create(ctx context.Context, r CreateRequest) (room id.RoomID, e
 		room = h.room().ID
 		return h.finish()
 	})
+	if err == nil {
+		s.inviteLater(ctx, room, r)
+	}
 	return room, err
 }
 
@@ -127,6 +130,12 @@ func (s *Server) create(tx *storage.Tx, r CreateRequest) (*head, error) {
 		}
 	}
 	for _, user := range r.Invite {
+		if !s.local(user) {
+			if _, alone := s.peers.Remote.(nobody); alone {
+				return nil, errInviteAlone
+			}
+			continue // see inviteLater
+		}
 		if err := h.invite(MemberRequest{Sender: r.Creator, Target: user, Direct: r.Direct}); err != nil {
 			return nil, err
 		}

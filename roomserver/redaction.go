@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/pdu"
+	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -63,21 +65,38 @@ func (h *head) mayRedact(user id.UserID, target *storage.Event) error {
 		return nil
 	}
 	p, err := h.auth.power()
-	if err == nil && p.user(user) < p.Redact {
+	if err == nil && p.User(user) < p.Redact {
 		err = merr.New(merr.Forbidden, "You may not redact the events of others in this room")
 	}
 	return err
 }
 
-// redact applies a redaction to its target, if that is here and in the same room.
+// redactionTarget is the event that an event redacts; empty for none.
+func redactionTarget(e *storage.Event, version gomatrixserverlib.IRoomVersion) id.EventID {
+	switch {
+	case e.Type != spec.MRoomRedaction || e.StateKey != nil:
+		return ""
+	case redactsInContent(version):
+		return id.EventID(text(e.Get("content.redacts")))
+	}
+	return id.EventID(text(e.Get("redacts")))
+}
+
+// redact applies a redaction to its target if that is in the same room and the sender may redact it. A target that is not here yet is redacted
+// when it comes.
 //
 // Spec: rooms#handling-redactions
 func (h *head) redact(by *storage.Event, target id.EventID) error {
-	t, err := h.tx.EventInRoom(by.Room, target)
-	if errors.Is(err, storage.ErrNotFound) || err == nil && t.RedactedBy != 0 {
+	t, err := h.tx.Event(target)
+	switch {
+	case isNotFound(err), err == nil && t.Status != storage.Accepted && t.Status != storage.Outlier:
+		return h.tx.AddPendingRedaction(target, by.NID)
+	case err != nil:
+		return err
+	case t.Room != by.Room || t.RedactedBy != 0:
 		return nil
 	}
-	if err != nil {
+	if holds, err := h.redactionHolds(by, t); err != nil || !holds {
 		return err
 	}
 	redacted, err := pdu.Redact(h.auth.version, t.JSON)
@@ -101,6 +120,49 @@ func (h *head) redact(by *storage.Event, target id.EventID) error {
 		}
 	}
 	return h.tx.DropRelation(t.NID)
+}
+
+// redactionHolds says whether an accepted redaction has an effect: its sender has the level for it, or both senders are of the same server,
+// which then has seen to it. Room versions 1 and 2 have an auth rule for that.
+//
+// Spec: rooms/v3#handling-redactions
+func (h *head) redactionHolds(by, target *storage.Event) (bool, error) {
+	if target.IsState(spec.MRoomCreate, "") {
+		return false, nil
+	}
+	if by.Sender.Server() == target.Sender.Server() || h.auth.version.EventFormat() == gomatrixserverlib.EventFormatV1 {
+		return true, nil
+	}
+	state, err := h.stateOf(by)
+	if err != nil {
+		return false, err
+	}
+	p, err := authrules.Power(h.auth.version, state)
+	if isNotFound(err) {
+		return false, nil
+	}
+	return err == nil && p.User(by.Sender) >= p.Redact, err
+}
+
+// redactLate applies the redactions of an event that were here before it.
+func (h *head) redactLate(e *storage.Event) error {
+	waiting, err := h.tx.PendingRedactions(e.ID)
+	if err != nil || len(waiting) == 0 {
+		return err
+	}
+	for _, nid := range waiting {
+		by, err := h.tx.EventAt(nid)
+		if isNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := h.redact(by, e.ID); err != nil {
+			return err
+		}
+	}
+	return h.tx.DropPendingRedactions(e.ID)
 }
 
 // resummarise brings the summary and the membership row in line with a redacted state event, if that is current.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/pdu"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )

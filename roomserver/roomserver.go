@@ -2,8 +2,9 @@
 // memberships, summaries, relations, unread counts) in the same transaction. It refuses to format events for clients and to read history for
 // them: that is the work of internal/clientevent and the handlers.
 //
-// Every exported method that changes something is one storage.Update. Updates run one after the other, so what a method reads of a room
-// inside its Update (extremities, state) cannot change before it writes: the writer is the lock of all rooms.
+// Every exported method that changes something is one storage.Update, or a few with requests to other servers between them. Updates run one
+// after the other, so what a method reads of a room inside its Update (extremities, state) cannot change before it writes: the writer is the
+// lock of all rooms. What a method has read before its Update it checks again inside.
 package roomserver
 
 import (
@@ -37,9 +38,22 @@ type Accounts interface {
 	CarryOver(tx *storage.Tx, user id.UserID, from, to id.RoomID) error
 }
 
+// Peers is how rooms reach other servers. They are joined in internal/app; the zero Peers reach nobody.
+type Peers struct {
+	Remote   Remote
+	Verifier Verifier
+	Outbound Outbound
+}
+
+// Outbound sends what is in the outbox. It is told of new rows after their commit.
+type Outbound interface {
+	Wake(servers []id.ServerName)
+}
+
 // Server writes rooms. It is safe for concurrent use.
 type Server struct {
 	cfg      Config
+	peers    Peers
 	store    *storage.Store
 	hub      *hub.Hub
 	accounts Accounts
@@ -47,12 +61,13 @@ type Server struct {
 	log      *slog.Logger
 	versions map[gomatrixserverlib.RoomVersion]gomatrixserverlib.IRoomVersion
 	cache    *snapshotCache
+	doors    doors
 }
 
 // New returns a Server over a store.
-func New(cfg Config, store *storage.Store, h *hub.Hub, accounts Accounts, c clock.Clock, log *slog.Logger) *Server {
+func New(cfg Config, peers Peers, store *storage.Store, h *hub.Hub, accounts Accounts, c clock.Clock, log *slog.Logger) *Server {
 	return &Server{
-		cfg: cfg, store: store, hub: h, accounts: accounts, clock: c, log: log,
+		cfg: cfg, peers: peers.orNobody(), store: store, hub: h, accounts: accounts, clock: c, log: log,
 		versions: Versions(),
 		cache:    newSnapshotCache(),
 	}

@@ -57,7 +57,7 @@ func start(t *testing.T, store *storage.Store) *fixture {
 	t.Helper()
 	accounts := &everyone{}
 	key := ed25519.NewKeyFromSeed([]byte("01234567890123456789012345678901"))
-	s := New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, store, hub.New(0), accounts,
+	s := New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, Peers{}, store, hub.New(0), accounts,
 		clock.NewFake(time.UnixMilli(1_700_000_000_000)), slog.New(slog.DiscardHandler))
 	return &fixture{Server: s, t: t, store: store, accounts: accounts}
 }
@@ -373,7 +373,7 @@ func TestSettingStateTwiceIsOneEvent(t *testing.T) {
 // newServer is a Server that keeps real time.
 func newServer(store *storage.Store) *Server {
 	key := ed25519.NewKeyFromSeed([]byte("01234567890123456789012345678901"))
-	return New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, store, hub.New(0), &everyone{},
+	return New(Config{Name: "hearth.test", DefaultVersion: "11", KeyID: "ed25519:1", Key: key}, Peers{}, store, hub.New(0), &everyone{},
 		clock.Real(), slog.New(slog.DiscardHandler))
 }
 

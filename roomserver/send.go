@@ -31,6 +31,9 @@ type SendRequest struct {
 //
 // Spec: client-server-api#sending-events-to-a-room
 func (s *Server) Send(ctx context.Context, r SendRequest) (id.EventID, error) {
+	if invite, abroad := s.stateInvite(r); abroad {
+		return s.inviteAbroad(ctx, invite)
+	}
 	return s.once(ctx, r.Room, r.Txn, func(h *head) (id.EventID, error) { return h.send(r) })
 }
 
@@ -182,10 +185,13 @@ func (h *head) checkMember(d draft) error {
 	if err != nil {
 		return merr.New(merr.BadJSON, "The state key of a membership must be a user id")
 	}
-	if memberOf(d.content, "membership") == spec.Invite {
-		return h.mayBeInvited(target)
+	if memberOf(d.content, "membership") != spec.Invite {
+		return nil
 	}
-	return nil
+	if !h.s.local(target) {
+		return merr.New(merr.Forbidden, "Users of other servers are invited once the room is there")
+	}
+	return h.auth.mayBeInvited(target)
 }
 
 // withField is a JSON object with one member set.

@@ -4,7 +4,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
-	"github.com/hearthd/hearth/internal/canonjson"
+	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -19,38 +19,55 @@ var strippedTypes = []string{
 
 // stripped is the stripped state that goes with an invite or knock, the event itself last, as a JSON array.
 func (h *head) stripped(e *storage.Event) (string, error) {
+	state, err := h.auth.preview(e.Sender, *e.StateKey)
+	if err != nil {
+		return "", err
+	}
 	out := []byte{'['}
-	for _, typ := range strippedTypes {
-		a, err := h.auth.get(storage.StateKey{Type: typ})
-		if err != nil {
-			return "", err
-		}
-		if a != nil {
-			out = append(appendStripped(out, a.pdu.Content(), string(a.pdu.SenderID()), "", typ), ',')
-		}
+	for _, a := range state {
+		out = append(appendStripped(out, a.pdu.JSON()), ',')
 	}
-	if string(e.Sender) != *e.StateKey {
-		a, err := h.auth.get(storage.StateKey{Type: spec.MRoomMember, Key: string(e.Sender)})
-		if err != nil {
-			return "", err
-		}
-		if a != nil {
-			out = append(appendStripped(out, a.pdu.Content(), string(e.Sender), string(e.Sender), spec.MRoomMember), ',')
-		}
-	}
-	out = appendStripped(out, e.Content(), string(e.Sender), *e.StateKey, spec.MRoomMember)
-	return string(append(out, ']')), nil
+	return string(append(appendStripped(out, e.JSON), ']')), nil
 }
 
-func appendStripped(b, content []byte, sender, key, typ string) []byte {
+// preview is the state that those may see who are invited or knock: what tells what the room is, and the membership of who invites.
+//
+// Spec: client-server-api#stripped-state
+func (a *authState) preview(sender id.UserID, target string) ([]*authEvent, error) {
+	keys := make([]storage.StateKey, 0, len(strippedTypes)+1)
+	for _, typ := range strippedTypes {
+		keys = append(keys, storage.StateKey{Type: typ})
+	}
+	if string(sender) != target {
+		keys = append(keys, storage.StateKey{Type: spec.MRoomMember, Key: string(sender)})
+	}
+	out := make([]*authEvent, 0, len(keys))
+	for _, key := range keys {
+		e, err := a.get(key)
+		if err != nil {
+			return nil, err
+		}
+		if e != nil {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// appendStripped appends the stripped form of an event. Of the create event it tells when that was, for clients that show it before they join
+// (MSC4311).
+func appendStripped(b, event []byte) []byte {
+	e := gjson.GetManyBytes(event, "content", "origin_server_ts", "sender", "state_key", "type")
 	b = append(b, `{"content":`...)
-	b = append(b, content...)
-	b = append(b, `,"sender":`...)
-	b = canonjson.AppendString(b, sender)
-	b = append(b, `,"state_key":`...)
-	b = canonjson.AppendString(b, key)
-	b = append(b, `,"type":`...)
-	b = canonjson.AppendString(b, typ)
+	b = append(b, e[0].Raw...)
+	if e[1].Type == gjson.Number && text(e[4]) == spec.MRoomCreate {
+		b = append(b, `,"origin_server_ts":`...)
+		b = append(b, e[1].Raw...)
+	}
+	for i, name := range []string{`,"sender":`, `,"state_key":`, `,"type":`} {
+		b = append(b, name...)
+		b = append(b, e[i+2].Raw...)
+	}
 	return append(b, '}')
 }
 

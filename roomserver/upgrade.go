@@ -12,6 +12,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -51,7 +52,7 @@ func (s *Server) Upgrade(ctx context.Context, r UpgradeRequest) (replacement id.
 		if err != nil {
 			return err
 		}
-		if p.user(r.User) < p.EventLevel("m.room.tombstone", true) {
+		if p.User(r.User) < p.EventLevel("m.room.tombstone", true) {
 			return merr.New(merr.Forbidden, "You may not upgrade this room")
 		}
 		create, err := old.replacement(r, p)
@@ -78,7 +79,7 @@ func (s *Server) Upgrade(ctx context.Context, r UpgradeRequest) (replacement id.
 }
 
 // replacement is the request for the room that takes the place of this one.
-func (h *head) replacement(r UpgradeRequest, p power) (CreateRequest, error) {
+func (h *head) replacement(r UpgradeRequest, p authrules.Levels) (CreateRequest, error) {
 	out := CreateRequest{Creator: r.User, Version: r.Version, Preset: "private_chat", Content: map[string]json.RawMessage{}}
 	version := h.s.versions[r.Version]
 	create, err := h.auth.Create()
@@ -138,7 +139,7 @@ func (h *head) replacement(r UpgradeRequest, p power) (CreateRequest, error) {
 // transferredLevels is the old room's power levels, made fit for the new room's version: as numbers, without creators where these have no level,
 // and with a level for them where they need one. Creators of the old room who are to be creators of the new one have to be named: without that
 // they are ordinary users there.
-func (h *head) transferredLevels(r UpgradeRequest, p power, version gomatrixserverlib.IRoomVersion) (map[string]json.RawMessage, error) {
+func (h *head) transferredLevels(r UpgradeRequest, p authrules.Levels, version gomatrixserverlib.IRoomVersion) (map[string]json.RawMessage, error) {
 	e, err := h.auth.PowerLevels()
 	if err != nil || e == nil {
 		return nil, err
@@ -152,7 +153,7 @@ func (h *head) transferredLevels(r UpgradeRequest, p power, version gomatrixserv
 		users = map[string]int64{}
 	}
 	if !version.PrivilegedCreators() {
-		for _, u := range p.creators {
+		for _, u := range p.Creators {
 			users[u] = 100
 		}
 	} else {

@@ -98,6 +98,7 @@ func (tx *ReadTx) DeviceListChanges(user id.UserID, since int64) (changed, left 
 type follow struct {
 	met    map[int64]bool // surely to be told as changed
 	parted map[int64]bool // to be told as left, unless there is another room
+	abroad bool           // the user has joined a room with users of other servers, to which the user's own devices are new
 }
 
 // changedKeys adds those whose keys have changed, of those whom the user shares a room with, and those whom the user has signed.
@@ -144,7 +145,10 @@ func (tx *ReadTx) changedCompany(f *follow, user id.UserID, self, since int64) e
 		}
 	}
 	delete(f.parted, self)
-	delete(f.met, self)
+	// Spec: server-server-api#device-management: the devices are announced then, and the user's own clients hear of it like everybody else.
+	if !f.abroad {
+		delete(f.met, self)
+	}
 	return nil
 }
 
@@ -167,19 +171,31 @@ func (tx *ReadTx) company(f *follow, room int64, own move, moves map[int64]move)
 		}
 		return nil
 	case own.is:
-		return tx.addJoined(f.met, room)
+		remote, err := tx.addJoined(f.met, room)
+		f.abroad = f.abroad || remote
+		return err
 	case own.was:
-		return tx.addJoined(f.parted, room)
+		_, err := tx.addJoined(f.parted, room)
+		return err
 	}
 	return nil
 }
 
-func (tx *ReadTx) addJoined(to map[int64]bool, room int64) error {
-	nids, err := collect(tx, scanOne[int64], `select member from memberships where room = $1 and membership = 'join'`, room)
-	for _, n := range nids {
-		to[n] = true
+// addJoined adds who is joined to a room, and reports whether there are users of other servers among them.
+func (tx *ReadTx) addJoined(to map[int64]bool, room int64) (remote bool, err error) {
+	type member struct {
+		nid   int64
+		local bool
 	}
-	return err
+	members, err := collect(tx, func(r rowScanner) (m member, err error) {
+		err = r.Scan(&m.nid, &m.local)
+		return m, err
+	}, `select member, local from memberships where room = $1 and membership = 'join'`, room)
+	for _, m := range members {
+		to[m.nid] = true
+		remote = remote || !m.local
+	}
+	return remote, err
 }
 
 // move is how a member's place in a room has changed.

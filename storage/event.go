@@ -106,6 +106,15 @@ func (e *Event) ClientFields() []byte {
 	return e.client
 }
 
+// Copy is the event as somebody may change it.
+func (e *Event) Copy() *Event {
+	return &Event{
+		NID: e.NID, Pos: e.Pos, ID: e.ID, Room: e.Room, RoomID: e.RoomID, Type: e.Type, StateKey: e.StateKey, Sender: e.Sender, Depth: e.Depth,
+		TS: e.TS, StateBefore: e.StateBefore, StateAfter: e.StateAfter, Status: e.Status, Replaces: e.Replaces, RedactedBy: e.RedactedBy,
+		TxnDevice: e.TxnDevice, TxnID: e.TxnID, JSON: e.JSON,
+	}
+}
+
 func (e *Event) size() int { return 2*len(e.JSON) + 400 }
 
 const eventColumns = `nid, pos, event_id, room, type, state_key, sender, depth, ts, state_before, state_after, status, replaces, redacted_by,
@@ -327,14 +336,10 @@ func (tx *Tx) eventChanged(nid int64) {
 	tx.OnCommit(func() { tx.store.events.forget(nid) })
 }
 
-// JudgeEvent writes what has become of an event that was stored before: its status, its place, the states before and after it, and what it
-// replaces. The Event given is a copy that the caller has changed. Nothing refers to a message event before it has a place, so with the place
-// it gets the same number: the numbers of message events in a timeline are their places.
-func (tx *Tx) JudgeEvent(e *Event) error {
-	was := e.NID
-	if e.StateKey == nil && e.Pos != 0 {
-		e.NID = e.Pos
-	}
+// JudgeEvent writes what has become of an event that was stored before under the number was: its status, its place, the states before and after
+// it, and what it replaces. A state event keeps its number. Nothing refers to a message event before it has a place, so with the place it gets
+// the same number: the numbers of message events in a timeline are their places.
+func (tx *Tx) JudgeEvent(was int64, e *Event) error {
 	_, err := tx.exec(`update events set nid = $2, status = $3, pos = $4, state_before = $5, state_after = $6, replaces = $7 where nid = $1`,
 		was, e.NID, int64(e.Status), e.Pos, e.StateBefore, e.StateAfter, e.Replaces)
 	if err == nil {

@@ -103,7 +103,7 @@ func TestTimelineIsTheAcceptedEventsOfASpan(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				err = tx.AddEvent(&storage.Event{Pos: pos, ID: id.EventID(fmt.Sprintf("$bad%d", i)), Room: r.Row.NID, Type: "m.x", Sender: bobOne,
+				err = tx.AddEvent(&storage.Event{NID: pos, Pos: pos, ID: id.EventID(fmt.Sprintf("$bad%d", i)), Room: r.Row.NID, Type: "m.x", Sender: bobOne,
 					Status: status, JSON: []byte(`{}`)})
 				if err != nil {
 					return err

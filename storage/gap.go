@@ -37,6 +37,11 @@ func (tx *ReadTx) GapBelow(room, pos int64) (Gap, error) {
 	return scanGap(tx.queryRow(`select `+gapColumns+` from gaps where room = $1 and floor < $2 order by floor desc limit 1`, room, pos))
 }
 
+// Gap is the gap of a room that begins at a position.
+func (tx *ReadTx) Gap(room, floor int64) (Gap, error) {
+	return scanGap(tx.queryRow(`select `+gapColumns+` from gaps where room = $1 and floor = $2`, room, floor))
+}
+
 // GapWithin is the highest gap of a room that begins within a span. Mostly it knows from memory that there is none.
 func (tx *ReadTx) GapWithin(room int64, span Span) (Gap, error) {
 	if tx.writer == nil && tx.store.gaps.unchanged(room, span.After) {

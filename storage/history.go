@@ -205,3 +205,20 @@ func (tx *ReadTx) ChildrenOf(room int64, parents []id.EventID, limit int) ([]Chi
 	}
 	return out, nil
 }
+
+// EventIDsAt is the ids of events by their numbers, without reading the events.
+func (tx *ReadTx) EventIDsAt(nids []int64) (map[int64]id.EventID, error) {
+	type named struct {
+		nid   int64
+		event id.EventID
+	}
+	rows, err := collect(tx, func(r rowScanner) (n named, err error) {
+		err = r.Scan(&n.nid, &n.event)
+		return n, err
+	}, `select nid, event_id from events where `+tx.inInts("nid", 1), list(nids))
+	out := make(map[int64]id.EventID, len(rows))
+	for _, n := range rows {
+		out[n.nid] = n.event
+	}
+	return out, err
+}

@@ -59,25 +59,25 @@ func TestEventsAreFoundByID(t *testing.T) {
 	})
 }
 
-func TestPositionsByTime(t *testing.T) {
+func TestNIDsByTime(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		r := storagetest.NewRoom(t, s, "!room:one", roomAlice)
 		storagetest.NewRoom(t, s, "!other:one", roomAlice)
 		a, b, c := r.Message(roomAlice, "a"), r.Message(roomAlice, "b"), r.Message(roomAlice, "c")
 		view(t, s, func(tx *storage.ReadTx) error {
-			got, err := tx.PositionsByTime(r.Row.NID, storage.Moment{TS: a.TS, Pos: math.MinInt64}, 2, false)
+			got, err := tx.NIDsByTime(r.Row.NID, storage.Moment{TS: a.TS, Pos: math.MinInt64}, 2, false)
 			if err := want(t, "from a", got, []int64{a.Pos, b.Pos}, err); err != nil {
 				return err
 			}
-			got, err = tx.PositionsByTime(r.Row.NID, storage.Moment{TS: a.TS, Pos: a.Pos}, 10, false)
+			got, err = tx.NIDsByTime(r.Row.NID, storage.Moment{TS: a.TS, Pos: a.Pos}, 10, false)
 			if err := want(t, "after a", got, []int64{b.Pos, c.Pos}, err); err != nil {
 				return err
 			}
-			got, err = tx.PositionsByTime(r.Row.NID, storage.Moment{TS: c.TS, Pos: math.MaxInt64}, 2, true)
+			got, err = tx.NIDsByTime(r.Row.NID, storage.Moment{TS: c.TS, Pos: math.MaxInt64}, 2, true)
 			if err := want(t, "back from c", got, []int64{c.Pos, b.Pos}, err); err != nil {
 				return err
 			}
-			got, err = tx.PositionsByTime(r.Row.NID, storage.Moment{TS: c.TS, Pos: c.Pos}, 1, true)
+			got, err = tx.NIDsByTime(r.Row.NID, storage.Moment{TS: c.TS, Pos: c.Pos}, 1, true)
 			return want(t, "before c", got, []int64{b.Pos}, err)
 		})
 	})
@@ -150,9 +150,9 @@ func TestChildren(t *testing.T) {
 			}
 			got, err := tx.ChildrenOf(r.Row.NID, []id.EventID{root.ID, b.ID}, 3)
 			return want(t, "of several", got, []storage.Child{
-				{Pos: d.Pos, ID: d.ID, Kind: storage.Kin{RelType: "m.reference", Type: "org.example"}},
-				{Pos: c.Pos, ID: c.ID, Kind: storage.Kin{RelType: "m.reference", Type: "org.example"}},
-				{Pos: b.Pos, ID: b.ID, Kind: storage.Kin{RelType: "m.thread", Type: "org.example"}},
+				{NID: d.NID, ID: d.ID, Kind: storage.Kin{RelType: "m.reference", Type: "org.example"}},
+				{NID: c.NID, ID: c.ID, Kind: storage.Kin{RelType: "m.reference", Type: "org.example"}},
+				{NID: b.NID, ID: b.ID, Kind: storage.Kin{RelType: "m.thread", Type: "org.example"}},
 			}, err)
 		})
 	})
@@ -288,7 +288,7 @@ func TestSearchFindsWords(t *testing.T) {
 				hits, err := tx.Search(test.words, test.rooms, test.byRank, test.before, 10, test.offset)
 				var got []int64
 				for _, h := range hits {
-					got = append(got, h.Pos)
+					got = append(got, h.NID)
 				}
 				if err := want(t, fmt.Sprintf("%+v", test), got, test.want, err); err != nil {
 					return err

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/hearthd/hearth/internal/id"
 )
@@ -133,6 +134,12 @@ func (tx *ReadTx) LocalJoined(room int64) ([]Member, error) {
 		where m.room = $1 and m.membership = 'join' and m.local = 1 order by m.member`, room)
 }
 
+// AnyLocalJoined reports whether a user of this server is joined to a room.
+func (tx *ReadTx) AnyLocalJoined(room int64) (found bool, err error) {
+	err = tx.queryRow(`select exists(select 1 from memberships where room = $1 and membership = 'join' and local = 1)`, room).Scan(&found)
+	return found, err
+}
+
 // JoinedGuests is the guests of this server who are joined to a room.
 func (tx *ReadTx) JoinedGuests(room int64) ([]id.UserID, error) {
 	return collect(tx, scanOne[id.UserID], `select u.user_id from memberships m join words w on w.nid = m.member
@@ -207,4 +214,12 @@ func (tx *Tx) ForgetRoom(room int64, user id.UserID) error {
 	tx.OnCommit(func() { tx.store.members.drop(user) })
 	_, err = tx.exec(`update memberships set forgotten = 1 where member = $1 and room = $2`, member, room)
 	return err
+}
+
+// UsersOfServer is the users of another server that a room has, or ever had, in it or at its door.
+func (tx *ReadTx) UsersOfServer(room int64, server id.ServerName) ([]id.UserID, error) {
+	// The condition is not exact: it takes names in any case, and a port for a name. It keeps most of a large room's members away.
+	users, err := collect(tx, scanOne[id.UserID], `select w.value from memberships m join words w on w.nid = m.member
+		where m.room = $1 and w.value like $2`, room, "%:"+string(server))
+	return slices.DeleteFunc(users, func(u id.UserID) bool { return u.Server() != server }), err
 }

@@ -35,7 +35,8 @@ func (tx *Tx) AddRelation(r Relation) error {
 		return err
 	}
 	_, err = tx.exec(`insert into threads (room, root, latest, replies) values ($1, $2, $3, 1)
-		on conflict (room, root) do update set latest = excluded.latest, replies = threads.replies + 1`, r.Room, string(r.Parent), r.Child)
+		on conflict (room, root) do update set replies = threads.replies + 1,
+		latest = case when excluded.latest > threads.latest then excluded.latest else threads.latest end`, r.Room, string(r.Parent), r.Child)
 	return err
 }
 

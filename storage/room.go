@@ -129,6 +129,12 @@ func (tx *Tx) AddRoom(room *Room) error {
 	return tx.queryRow(`insert into rooms (room_id, version) values ($1, $2) returning nid`, string(room.ID), string(room.Version)).Scan(&room.NID)
 }
 
+// SetRoomVersion corrects the version of a room of which nothing was known but an invite or a knock.
+func (tx *Tx) SetRoomVersion(room int64, version gomatrixserverlib.RoomVersion) error {
+	_, err := tx.exec(`update rooms set version = $2 where nid = $1`, room, string(version))
+	return err
+}
+
 // SaveRoomHead writes what every event changes: state, extremities and last position.
 func (tx *Tx) SaveRoomHead(room *Room) error {
 	ext, err := json.Marshal(room.Extremities)

@@ -22,14 +22,26 @@ type DeviceMessage struct {
 // SendToDevice puts a message into the queue of a device, or of AllDevices, and returns the devices that there are. m.Pos is one just taken
 // with NextPos; a device that has a message at that position gets no other. Ring the devices' keys on commit.
 func (tx *Tx) SendToDevice(user id.UserID, device id.DeviceID, m DeviceMessage) ([]id.DeviceID, error) {
-	devices, err := collect(&tx.ReadTx, scanOne[id.DeviceID], `insert into to_device (user_id, device_id, pos, sender, type, content)
-		select d.user_id, d.device_id, $3, $4, $5, $6 from devices d
-		where d.user_id = $1 and (d.device_id = $2 or $2 = '*')
-		on conflict (user_id, device_id, pos) do nothing returning device_id`,
-		user, device, m.Pos, m.Sender, m.Type, m.Content)
+	return tx.sendToDevice(m.Pos, sendToDevice+sentOnce, user, device, m.Pos, m.Sender, m.Type, m.Content)
+}
+
+// SendToDeviceWithin is SendToDevice for devices whose queue is shorter than limit; the others are left out.
+func (tx *Tx) SendToDeviceWithin(limit int, user id.UserID, device id.DeviceID, m DeviceMessage) ([]id.DeviceID, error) {
+	return tx.sendToDevice(m.Pos, sendToDevice+`and not exists (select 1 from to_device q
+		where q.user_id = d.user_id and q.device_id = d.device_id order by q.pos limit 1 offset $7) `+sentOnce,
+		user, device, m.Pos, m.Sender, m.Type, m.Content, limit-1)
+}
+
+const sendToDevice = `insert into to_device (user_id, device_id, pos, sender, type, content)
+	select d.user_id, d.device_id, $3, $4, $5, $6 from devices d where d.user_id = $1 and (d.device_id = $2 or $2 = '*') `
+
+const sentOnce = `on conflict (user_id, device_id, pos) do nothing returning device_id`
+
+func (tx *Tx) sendToDevice(pos int64, sql string, user id.UserID, rest ...any) ([]id.DeviceID, error) {
+	devices, err := collect(&tx.ReadTx, scanOne[id.DeviceID], sql, append([]any{user}, rest...)...)
 	tx.OnCommit(func() {
 		for _, d := range devices {
-			tx.store.inbox.set(deviceKey{user, d}, m.Pos)
+			tx.store.inbox.set(deviceKey{user, d}, pos)
 		}
 	})
 	return devices, err

@@ -76,6 +76,7 @@ func TestComingAndGoingBetweenTwoSyncs(t *testing.T) {
 	t.Parallel()
 	a := hearthtest.Start(t)
 	alice, bob := a.User("alice"), a.User("bob")
+	join := func(r id.RoomID) { bob.Join(r) }
 	tests := []struct {
 		name, preset string
 		before       func(id.RoomID) // what happened when bob syncs for the first time
@@ -83,13 +84,13 @@ func TestComingAndGoingBetweenTwoSyncs(t *testing.T) {
 		want         string // the section the room is in
 	}{
 		{"joined and left", "public_chat", func(id.RoomID) {}, func(r id.RoomID) { bob.Join(r); bob.Leave(r) }, "leave"},
-		{"left and joined again", "public_chat", bob.Join, func(r id.RoomID) { bob.Leave(r); bob.Join(r) }, "join"},
+		{"left and joined again", "public_chat", join, func(r id.RoomID) { bob.Leave(r); bob.Join(r) }, "join"},
 		{"invited and joined", "private_chat", func(id.RoomID) {}, func(r id.RoomID) { alice.Invite(r, bob); bob.Join(r) }, "join"},
 		{"invited and told to stay away", "private_chat", func(id.RoomID) {}, func(r id.RoomID) { alice.Invite(r, bob); alice.Kick(r, bob) }, ""},
 		{"an invitation withdrawn", "private_chat", func(r id.RoomID) { alice.Invite(r, bob) }, func(r id.RoomID) { alice.Kick(r, bob) }, "leave"},
-		{"kicked and invited again", "public_chat", bob.Join, func(r id.RoomID) { alice.Kick(r, bob); alice.Invite(r, bob) }, "invite"},
-		{"banned", "public_chat", bob.Join, func(r id.RoomID) { alice.Ban(r, bob) }, "leave"},
-		{"banned and unbanned", "public_chat", bob.Join, func(r id.RoomID) { alice.Ban(r, bob); alice.Unban(r, bob) }, "leave"},
+		{"kicked and invited again", "public_chat", join, func(r id.RoomID) { alice.Kick(r, bob); alice.Invite(r, bob) }, "invite"},
+		{"banned", "public_chat", join, func(r id.RoomID) { alice.Ban(r, bob) }, "leave"},
+		{"banned and unbanned", "public_chat", join, func(r id.RoomID) { alice.Ban(r, bob); alice.Unban(r, bob) }, "leave"},
 	}
 	for _, test := range tests {
 		room := alice.CreateRoom(fields{"preset": test.preset, "name": "Kitchen"})

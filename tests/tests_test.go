@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/hearthd/hearth/internal/hearthtest"
 	"github.com/hearthd/hearth/internal/id"
 )
+
+func TestMain(m *testing.M) { os.Exit(hearthtest.Main(m)) }
 
 // Shorthands for what is in every second line.
 type fields = hearthtest.Fields

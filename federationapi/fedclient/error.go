@@ -33,6 +33,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s answered %d %s: %s", e.Server, e.Status, e.Code, e.Message)
 }
 
+// MatrixError returns what programs look at, for those who must not import this package: the room server.
+func (e *Error) MatrixError() (status int, code string) { return e.Status, e.Code }
+
 // HasCode reports whether err is, or wraps, what a server said with this errcode.
 func HasCode(err error, code string) bool {
 	var e *Error

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -35,6 +36,7 @@ type ProfileObserver interface {
 type Deps struct {
 	Notifier *Notifier
 	Store    *storage.Store
+	E2EE     *e2ee.Service
 	Hub      *hub.Hub
 	Config   *config.Live
 	Clock    clock.Clock
@@ -46,6 +48,7 @@ type Deps struct {
 // Service is the accounts of one server. It is safe for concurrent use.
 type Service struct {
 	store    *storage.Store
+	e2ee     *e2ee.Service
 	hub      *hub.Hub
 	config   *config.Live
 	clock    clock.Clock
@@ -72,7 +75,7 @@ func New(d Deps) (*Service, error) {
 		return nil, err
 	}
 	return &Service{
-		store: d.Store, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
+		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
 		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -43,9 +44,10 @@ func newService(t testing.TB, s *storage.Store, leaver RoomLeaver) (*Service, *c
 	cfg.Server.Name = "hs"
 	cfg.Passwords.HashMemory, cfg.Passwords.HashIterations = 64*config.KiB, 1
 	c := clock.NewFake(time.UnixMilli(1_800_000_000_000))
+	h, log := hub.New(0), slog.New(slog.DiscardHandler)
 	svc, err := New(Deps{
-		Notifier: NewNotifier(push.NewBook(push.Options{})), Store: s, Hub: hub.New(0), Config: config.NewLive(cfg), Clock: c,
-		Log: slog.New(slog.DiscardHandler), Rooms: leaver,
+		Notifier: NewNotifier(push.NewBook(push.Options{})), Store: s, Hub: h, Config: config.NewLive(cfg), Clock: c, Log: log, Rooms: leaver,
+		E2EE: e2ee.New(e2ee.Deps{Server: "hs", Store: s, Hub: h, Clock: c, Log: log}),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func (s *Service) RenameDevice(ctx context.Context, user id.UserID, device id.De
 		if err != nil || !slices.Contains(keyed, device) {
 			return err
 		}
-		return s.deviceListChanged(tx, user) // others see the name with the keys
+		return s.e2ee.DeviceRenamed(tx, user, device) // others see the name with the keys
 	})
 	if errors.Is(err, storage.ErrNotFound) {
 		err = errNoDevice
@@ -131,19 +131,11 @@ func (s *Service) removeDevices(tx *storage.Tx, user id.UserID, remove func() ([
 		return err
 	}
 	gone, err := remove()
-	if err != nil || !slices.ContainsFunc(gone, func(d id.DeviceID) bool { return slices.Contains(keyed, d) }) {
+	gone = slices.DeleteFunc(gone, func(d id.DeviceID) bool { return !slices.Contains(keyed, d) })
+	if err != nil || len(gone) == 0 {
 		return err
 	}
-	return s.deviceListChanged(tx, user)
-}
-
-// deviceListChanged tells who follows the devices of a user.
-//
-// Spec: client-server-api#tracking-the-device-list-for-a-user
-func (s *Service) deviceListChanged(tx *storage.Tx, user id.UserID) error {
-	pos, followers, err := tx.ChangeDeviceList(user)
-	tx.OnCommit(func() { s.hub.Ring(pos, hub.Users(followers)...) })
-	return err
+	return s.e2ee.DevicesChanged(tx, user, gone...)
 }
 
 // Logout ends a session: the device goes with its tokens.

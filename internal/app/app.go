@@ -18,10 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hearthd/hearth/clientapi"
+	"github.com/hearthd/hearth/federationapi/fedclient"
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/admin"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
@@ -47,8 +49,10 @@ type App struct {
 	store    *storage.Store
 	key      keyfile.Key
 	doorbell *hub.Hub
+	peers    *federation
 	accounts *account.Service
 	edus     *edu.Service
+	e2ee     *e2ee.Service
 	rooms    *roomserver.Server
 	media    *mediaapi.Service
 	web      *web.Server
@@ -67,6 +71,10 @@ type Options struct {
 	LogTo io.Writer
 	// Clock is the source of time; nil: the machine's.
 	Clock clock.Clock
+	// Resolver looks up other servers; nil: as the machine does.
+	Resolver fedclient.Resolver
+	// Dial connects to other servers, at an address that may be connected to; nil: as usual.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // New builds the server. It opens the database and reads keys, but listens on nothing.
@@ -103,13 +111,20 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		a.log.Warn("other users of this machine can read the signing key", "path", cfg.File(cfg.Server.SigningKeyPath))
 	}
 	a.doorbell = hub.NewAt(a.store.CommittedPos(), opts.Clock.Now().UnixMilli(), hub.DefaultLimit)
+	if a.peers, err = a.openFederation(cfg, opts); err != nil {
+		return err
+	}
 	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
 	a.rooms = roomserver.New(roomserver.Config{
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
-	}, a.store, a.doorbell, notifier, opts.Clock, a.log)
+	}, a.peers.rooms(), a.store, a.doorbell, notifier, opts.Clock, a.log)
+	a.e2ee = e2ee.New(e2ee.Deps{
+		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
+		DeviceNames: cfg.Federation.DeviceNames,
+	})
 	a.accounts, err = account.New(account.Deps{
-		Notifier: notifier, Store: a.store, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
+		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
@@ -126,14 +141,19 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return err
 	}
 	api := clientapi.New(clientapi.Deps{
-		Config: a.live, Accounts: a.accounts, Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
+		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Syncer: syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:   e2ee.New(id.ServerName(cfg.Server.Name), a.store, a.doorbell, opts.Clock),
+		E2EE:   a.e2ee,
 	})
 	a.web, err = web.New(web.Options{
-		Auth: a.accounts, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
+		Auth: a.accounts, Servers: a.peers, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
 	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.media.Routes(), a.health())
 	return err
+}
+
+// openDirectory builds what finds rooms and people.
+func (a *App) openDirectory(cfg *config.Config, c clock.Clock) *directory.Service {
+	return directory.New(directory.Parts{Server: id.ServerName(cfg.Server.Name), Store: a.store, Clock: c, Log: a.log})
 }
 
 // openMedia builds the media repository.
@@ -198,7 +218,7 @@ func limits(cfg *config.Config) web.Limits {
 	out := web.Limits{Classes: map[web.Rate]web.Limit{
 		web.RateLogin: web.Limit(r.Login), web.RateRegister: web.Limit(r.Register), web.RateMessage: web.Limit(r.Message),
 		web.RateJoin: web.Limit(r.Join), web.RateInvite: web.Limit(r.Invite), web.RateRead: web.Limit(r.Read),
-		web.RateWrite: web.Limit(r.Write), web.RateMedia: web.Limit(r.Media),
+		web.RateWrite: web.Limit(r.Write), web.RateMedia: web.Limit(r.Media), web.RateFederation: web.Limit(r.Federation),
 	}}
 	for _, user := range r.ExemptUsers {
 		out.Exempt = append(out.Exempt, id.UserID(user)) // Validate has parsed it
@@ -227,6 +247,9 @@ func (a *App) Handler() http.Handler { return a.web }
 
 // Log is the server's log.
 func (a *App) Log() *slog.Logger { return a.log }
+
+// Store is where the server keeps everything.
+func (a *App) Store() *storage.Store { return a.store }
 
 // Ready is closed when all listeners are open.
 func (a *App) Ready() <-chan struct{} { return a.ready }
@@ -272,14 +295,14 @@ func (a *App) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	var failed [4]error
-	for i, run := range []func(context.Context) error{a.accounts.Run, a.edus.Run, a.media.Run, a.rooms.Run} {
+	var failed [5]error
+	for i, run := range []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run} {
 		workers.Go(func() { failed[i] = run(work) })
 	}
 	err := a.serve(ctx, a.listeners()...)
 	stop()
 	workers.Wait()
-	return errors.Join(append(failed[:], err)...)
+	return errors.Join(append(failed, err)...)
 }
 
 func (a *App) listeners() []listener {
@@ -301,6 +324,9 @@ func (a *App) listeners() []listener {
 
 // Close releases what New opened. Call it after Run has returned.
 func (a *App) Close() error {
+	if a.peers != nil {
+		a.peers.client.Close()
+	}
 	if a.store == nil {
 		return nil
 	}

@@ -95,6 +95,8 @@ type RateLimits struct {
 	Write RateLimit `key:"write"`
 	// Uploads, downloads and previews, per user or address.
 	Media RateLimit `key:"media"`
+	// Requests of other servers, per server, or per address where they need not say who they are.
+	Federation RateLimit `key:"federation"`
 }
 
 // RateLimit is a token bucket.
@@ -160,14 +162,15 @@ func defaultSessions() Sessions {
 
 func defaultRateLimits() RateLimits {
 	return RateLimits{
-		Enabled:  true,
-		Login:    RateLimit{PerSecond: 0.2, Burst: 10},
-		Register: RateLimit{PerSecond: 0.1, Burst: 5},
-		Message:  RateLimit{PerSecond: 5, Burst: 50},
-		Join:     RateLimit{PerSecond: 0.5, Burst: 20},
-		Invite:   RateLimit{PerSecond: 0.5, Burst: 20},
-		Read:     RateLimit{PerSecond: 50, Burst: 300},
-		Write:    RateLimit{PerSecond: 10, Burst: 100},
-		Media:    RateLimit{PerSecond: 20, Burst: 300},
+		Enabled:    true,
+		Login:      RateLimit{PerSecond: 0.2, Burst: 10},
+		Register:   RateLimit{PerSecond: 0.1, Burst: 5},
+		Message:    RateLimit{PerSecond: 5, Burst: 50},
+		Join:       RateLimit{PerSecond: 0.5, Burst: 20},
+		Invite:     RateLimit{PerSecond: 0.5, Burst: 20},
+		Read:       RateLimit{PerSecond: 50, Burst: 300},
+		Write:      RateLimit{PerSecond: 10, Burst: 100},
+		Media:      RateLimit{PerSecond: 20, Burst: 300},
+		Federation: RateLimit{PerSecond: 100, Burst: 1000},
 	}
 }

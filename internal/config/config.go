@@ -129,6 +129,11 @@ type Federation struct {
 	TLSKey string `key:"tls_key"`
 	// A file with authorities (PEM) that are trusted beside the system's when connecting to other servers. For test networks.
 	CAFile string `key:"ca_file"`
+	// Servers that are asked for the signing keys of those that do not answer themselves, for instance matrix.org. They are believed. Without
+	// any, events of servers that are gone cannot be checked and are left out.
+	TrustedKeyServers []string `key:"trusted_key_servers"`
+	// Tell other servers what users call their devices. They are told the ids of devices in any case.
+	DeviceNames bool `key:"device_names"`
 }
 
 // Log configures logging.

@@ -74,6 +74,10 @@ func (c *Config) validateServer(p *problems) {
 	p.listen("federation.listen", f.Listen, false)
 	p.check(f.Listen == "" || f.TLSCertificate != "", "federation.tls_certificate", "is needed for federation.listen")
 	p.check(f.Listen == "" || f.TLSKey != "", "federation.tls_key", "is needed for federation.listen")
+	for _, name := range f.TrustedKeyServers {
+		_, err := id.ParseServerName(name)
+		p.check(err == nil, "federation.trusted_key_servers", "%q is not a server name like example.org", name)
+	}
 
 	p.oneOf("log.level", string(c.Log.Level), string(LogDebug), string(LogInfo), string(LogWarn), string(LogError))
 	p.oneOf("log.format", string(c.Log.Format), string(LogAuto), string(LogText), string(LogJSON))
@@ -111,7 +115,7 @@ func (c *Config) validateAccounts(p *problems) {
 	}{
 		{"login", c.RateLimits.Login}, {"register", c.RateLimits.Register}, {"message", c.RateLimits.Message},
 		{"join", c.RateLimits.Join}, {"invite", c.RateLimits.Invite}, {"read", c.RateLimits.Read}, {"write", c.RateLimits.Write},
-		{"media", c.RateLimits.Media},
+		{"media", c.RateLimits.Media}, {"federation", c.RateLimits.Federation},
 	} {
 		p.check(limit.PerSecond > 0, "rate_limits."+limit.key+".per_second", "must be more than 0")
 		p.check(limit.Burst > 0, "rate_limits."+limit.key+".burst", "must be more than 0")

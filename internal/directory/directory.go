@@ -1,9 +1,10 @@
-// Package directory finds rooms and people for somebody who is not there yet: the published rooms, what spaces contain, summaries of single
-// rooms, and other users. It refuses to show history: what it tells of a room is its summary.
+// Package directory finds rooms and people for somebody who is not there yet, here and on other servers: the published rooms, what spaces
+// contain, summaries of single rooms, where aliases lead, and other users. It refuses to show history: what it tells of a room is its summary.
 package directory
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/tidwall/gjson"
@@ -70,28 +71,36 @@ func newFinder(tx *storage.ReadTx, user id.UserID) (*finder, error) {
 	return f, err
 }
 
-// summary describes a room, and says whether the user may know of it: because of being in it, being able to enter it or to knock, or
-// because everybody can look inside.
-//
-// Spec: client-server-api#get_matrixclientv1roomsroomidhierarchy
+// summary describes a room of this server, and says whether the user may know of it.
 func (f *finder) summary(room *storage.Room) (s Summary, visible bool, err error) {
 	s = Summary{Entry: entry(room), Encryption: room.Summary.Encryption, Version: room.Version}
-	rule := room.Summary.JoinRule
-	switch rule {
-	case "restricted", "knock_restricted":
+	if s.restricted() {
 		if s.AllowedRooms, err = f.allowed(room); err != nil {
 			return s, false, err
 		}
-	case "public", "knock":
-		visible = true
 	}
-	membership := f.members[room.ID]
-	visible = visible || rule == "knock_restricted" || membership == "join" || membership == "invite" || worldReadable(room)
-	for _, other := range s.AllowedRooms {
-		visible = visible || f.members[other] == "join"
+	return s, f.mayKnow(&s), nil
+}
+
+func (s *Summary) restricted() bool {
+	return s.JoinRule == "restricted" || s.JoinRule == "knock_restricted"
+}
+
+// mayKnow says whether the user may know of a room: because of being in it, being able to enter it or to knock, or because everybody can look
+// inside. It notes the user's membership in the summary.
+//
+// Spec: client-server-api#get_matrixclientv1roomsroomidhierarchy
+func (f *finder) mayKnow(s *Summary) bool {
+	membership := f.members[s.RoomID]
+	visible := membership == "join" || membership == "invite" || s.WorldReadable
+	switch s.JoinRule {
+	case "public", "knock", "knock_restricted":
+		visible = true
+	case "restricted":
+		visible = visible || slices.ContainsFunc(s.AllowedRooms, func(other id.RoomID) bool { return f.members[other] == "join" })
 	}
 	// Somebody who is banned could not enter, whatever the join rule says.
-	if membership == "ban" && !worldReadable(room) {
+	if membership == "ban" && !s.WorldReadable {
 		visible = false
 	}
 	if f.user != "" {
@@ -100,7 +109,7 @@ func (f *finder) summary(room *storage.Room) (s Summary, visible bool, err error
 			s.Membership = "leave"
 		}
 	}
-	return s, visible, nil
+	return visible
 }
 
 // maxAllowed bounds the rooms that a join rule may name.
@@ -125,22 +134,4 @@ func (f *finder) allowed(room *storage.Room) ([]id.RoomID, error) {
 		return len(out) < maxAllowed
 	})
 	return out, nil
-}
-
-// RoomSummary describes one room to a user, or to nobody in particular where user is empty. storage.ErrNotFound: there is no such room, or
-// it is not for them to know.
-func RoomSummary(tx *storage.ReadTx, room id.RoomID, user id.UserID) (Summary, error) {
-	f, err := newFinder(tx, user)
-	if err != nil {
-		return Summary{}, err
-	}
-	row, err := tx.Room(room)
-	if err != nil {
-		return Summary{}, err
-	}
-	s, visible, err := f.summary(row)
-	if err == nil && !visible {
-		err = storage.ErrNotFound
-	}
-	return s, err
 }

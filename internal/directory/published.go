@@ -1,10 +1,14 @@
 package directory
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 )
@@ -90,4 +94,112 @@ func mentions(room *storage.Room, term string) bool {
 		}
 	}
 	return false
+}
+
+// Published lists the rooms that a server has published: this one, or another, which is asked.
+func (s *Service) Published(ctx context.Context, server id.ServerName, q Query) (out Listing, err error) {
+	if server != "" && server != s.server {
+		return s.publishedElsewhere(ctx, server, q)
+	}
+	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		out, err = Published(tx, q)
+		return err
+	})
+	return out, err
+}
+
+const (
+	listingTimeout = 30 * time.Second
+	// remotePage is how many rooms another server is asked for by a client that does not say.
+	remotePage = 100
+	maxToken   = 2048 // bytes of a pagination token of another server
+)
+
+// Spec: server-server-api#post_matrixfederationv1publicrooms
+func (s *Service) publishedElsewhere(ctx context.Context, server id.ServerName, q Query) (Listing, error) {
+	type filter struct {
+		Term  string    `json:"generic_search_term,omitempty"`
+		Types []*string `json:"room_types,omitempty"`
+	}
+	if len(q.Since) > maxToken {
+		return Listing{}, merr.New(merr.InvalidParam, "The pagination token is too long")
+	}
+	limit := q.Limit
+	if limit <= 0 {
+		limit = remotePage
+	}
+	limit = min(limit, maxListing)
+	body, err := json.Marshal(struct {
+		Limit       int    `json:"limit"`
+		Since       string `json:"since,omitempty"`
+		Filter      filter `json:"filter"`
+		AllNetworks bool   `json:"include_all_networks"`
+	}{limit, q.Since, filter{q.Term, q.Types}, false})
+	if err != nil {
+		return Listing{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, listingTimeout)
+	defer cancel()
+	unknown := merr.Newf(merr.NotFound, "%s has no room directory", server)
+	raw, err := s.remote.PublicRooms(ctx, server, body)
+	if err != nil {
+		return Listing{}, s.failure(server, err, unknown)
+	}
+	out, err := parseListing(raw, limit)
+	if err != nil {
+		return Listing{}, s.failure(server, err, unknown)
+	}
+	return out, nil
+}
+
+// parseListing reads a page of another server. Rooms that make no sense are left out.
+func parseListing(raw json.RawMessage, limit int) (Listing, error) {
+	var page struct {
+		Chunk []json.RawMessage `json:"chunk"`
+		Next  string            `json:"next_batch"`
+		Prev  string            `json:"prev_batch"`
+		Total int               `json:"total_room_count_estimate"`
+	}
+	out := Listing{Chunk: []Entry{}}
+	if err := json.Unmarshal(raw, &page); err != nil {
+		return out, err
+	}
+	for _, r := range page.Chunk[:min(len(page.Chunk), limit)] {
+		var e Entry
+		if json.Unmarshal(r, &e) == nil && e.tidy() {
+			out.Chunk = append(out.Chunk, e)
+		}
+	}
+	if len(page.Next) <= maxToken && len(page.Prev) <= maxToken {
+		out.Next, out.Prev = page.Next, page.Prev
+	}
+	out.Total = max(page.Total, len(out.Chunk))
+	return out, nil
+}
+
+// Bounds of what other servers say about rooms, in bytes. Whole events are not longer than 64 KiB.
+const (
+	maxName  = 4 << 10
+	maxTopic = 64 << 10
+	maxWord  = 255
+)
+
+// tidy looks over what another server says about a room, and reports whether it makes sense.
+func (e *Entry) tidy() bool {
+	if _, err := id.ParseRoomID(string(e.RoomID)); err != nil || len(e.Name) > maxName || len(e.Topic) > maxTopic ||
+		len(e.JoinRule) > maxWord || len(e.Type) > maxWord {
+		return false
+	}
+	if _, err := id.ParseRoomAlias(e.CanonicalAlias); err != nil {
+		e.CanonicalAlias = ""
+	}
+	if _, err := id.ParseMXC(e.AvatarURL); err != nil {
+		e.AvatarURL = ""
+	}
+	if e.JoinRule == "" {
+		// Spec: client-server-api#get_matrixclientv3publicrooms: when not present, the room is assumed to be public.
+		e.JoinRule = "public"
+	}
+	e.Joined = max(e.Joined, 0)
+	return true
 }

@@ -1,7 +1,7 @@
 package directory
 
 import (
-	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,9 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
-	"github.com/hearthd/hearth/internal/clientevent"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
@@ -20,6 +17,7 @@ import (
 // Tree says which part of the rooms of a space is wanted.
 type Tree struct {
 	Root          id.RoomID
+	Via           []id.ServerName // servers that may know the root, where it is not known here
 	SuggestedOnly bool
 	MaxDepth      int
 	Limit         int
@@ -44,43 +42,51 @@ type Branch struct {
 const (
 	maxTreeRooms = 5000 // on all pages together
 	maxTreeDepth = 50
-	maxChildren  = 1000 // of one space
 )
 
 const spaceType = "m.space"
 
-// Hierarchy walks the rooms of a space depth first; a room that is in it more than once is shown once. The error is M_FORBIDDEN for a space
-// that the user may not know of.
-func Hierarchy(tx *storage.ReadTx, user id.UserID, q Tree) (Branch, error) {
+// step is a room that a walk comes to.
+type step struct {
+	room  id.RoomID
+	via   []id.ServerName
+	depth int
+}
+
+// Hierarchy walks the rooms of a space depth first; a room that is in it more than once is shown once. Rooms that are not known here are asked
+// for at the servers that the space names: when that takes too long the page ends, and the next one goes on from there. The error is M_FORBIDDEN
+// for a space that the user may not know of.
+func (s *Service) Hierarchy(ctx context.Context, user id.UserID, q Tree) (Branch, error) {
 	out := Branch{Rooms: []Node{}}
 	q.MaxDepth = min(q.MaxDepth, maxTreeDepth)
 	skip, err := q.offset()
 	if err != nil {
 		return out, err
 	}
-	f, err := newFinder(tx, user)
+	w, err := s.newWalk(ctx, user, q.From != "")
 	if err != nil {
 		return out, err
 	}
-	type step struct {
-		room  id.RoomID
-		depth int
-	}
 	seen := map[id.RoomID]bool{q.Root: true}
 	count := 0
-	for todo := []step{{q.Root, 0}}; len(todo) > 0; {
+	for todo := []step{{q.Root, append(q.Via, q.Root.Server()), 0}}; len(todo) > 0; {
 		next := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		node, visible, children, err := f.node(next.room, q.SuggestedOnly)
-		if err != nil {
-			return out, err
-		}
-		if !visible {
+		place, err := w.visit(ctx, next, todo)
+		switch {
+		case errors.Is(err, errTired) && len(out.Rooms) > 0, errors.Is(err, errTired) && count >= skip && next.room != q.Root:
+			out.Next = q.token(count)
+			return out, nil
+		case errors.Is(err, storage.ErrNotFound), errors.Is(err, errTired):
 			if next.room == q.Root {
 				return out, merr.New(merr.Forbidden, "You are not allowed to view this room")
 			}
+			todo = todo[:len(todo)-1]
 			continue
+		case err != nil:
+			return out, err
 		}
+		todo = todo[:len(todo)-1]
+		links := wanted(place.links, q.SuggestedOnly)
 		if count >= skip {
 			if len(out.Rooms) == q.Limit || count >= maxTreeRooms {
 				if count < maxTreeRooms {
@@ -88,20 +94,20 @@ func Hierarchy(tx *storage.ReadTx, user id.UserID, q Tree) (Branch, error) {
 				}
 				return out, nil
 			}
-			out.Rooms = append(out.Rooms, node)
+			out.Rooms = append(out.Rooms, place.node(links))
 		}
 		count++
 		if next.depth >= q.MaxDepth {
 			continue
 		}
-		for _, child := range slices.Backward(children) {
-			if !seen[child] {
-				todo = append(todo, step{child, next.depth + 1})
+		for _, l := range slices.Backward(links) {
+			if !seen[l.room] {
+				todo = append(todo, step{l.room, l.via, next.depth + 1})
 			}
 		}
 		// A room is shown under the first space that names it, however often it is named: so circles come to an end.
-		for _, child := range children {
-			seen[child] = true
+		for _, l := range links {
+			seen[l.room] = true
 		}
 	}
 	return out, nil
@@ -127,83 +133,37 @@ func (q Tree) offset() (int, error) {
 	return n, nil
 }
 
-// node describes a room of a space and names its children in order. A room that is not here is not visible.
-func (f *finder) node(room id.RoomID, suggestedOnly bool) (n Node, visible bool, children []id.RoomID, err error) {
-	row, err := f.tx.Room(room)
-	if errors.Is(err, storage.ErrNotFound) {
-		return n, false, nil, nil
-	}
-	if err != nil {
-		return n, false, nil, err
-	}
-	n = Node{Children: []json.RawMessage{}}
-	if n.Summary, visible, err = f.summary(row); err != nil || !visible {
-		return n, false, nil, err
-	}
+// place is a room of a space, with its children in order if it is a space too.
+type place struct {
+	Summary
+	links []link
+}
+
+// node is the place with some of its children as clients are shown it.
+func (p place) node(links []link) Node {
+	n := Node{Summary: p.Summary, Children: make([]json.RawMessage, 0, len(links))}
 	n.Membership = "" // part of the summary of a single room only
-	if row.Summary.Type != spaceType {
-		return n, true, nil, nil
+	for _, l := range links {
+		n.Children = append(n.Children, l.event)
 	}
-	events, err := f.tx.CurrentStateOfType(row.NID, "m.space.child")
-	if err != nil {
-		return n, false, nil, err
-	}
-	links := make([]link, 0, len(events))
-	for _, ev := range events {
-		if l, ok := parseLink(ev); ok && (l.suggested || !suggestedOnly) {
-			links = append(links, l)
-		}
-	}
-	slices.SortFunc(links, link.compare)
-	for _, l := range links[:min(len(links), maxChildren)] {
-		stripped := clientevent.AppendStripped(nil, l.event)
-		stripped = append(stripped[:len(stripped)-1], `,"origin_server_ts":`...)
-		n.Children = append(n.Children, append(strconv.AppendInt(stripped, l.event.TS, 10), '}'))
-		children = append(children, l.room)
-	}
-	return n, true, children, nil
+	return n
 }
 
-// link is a space's child.
-type link struct {
-	event     *storage.Event
-	room      id.RoomID
-	order     string
-	suggested bool
+// place describes a room of this server; storage.ErrNotFound where it is not for the user to know.
+func (f *finder) place(room *storage.Room) (place, error) {
+	summary, visible, err := f.summary(room)
+	if err == nil && !visible {
+		err = storage.ErrNotFound
+	}
+	if err != nil || room.Summary.Type != spaceType {
+		return place{Summary: summary}, err
+	}
+	links, err := f.links(room.NID, false)
+	return place{summary, links}, err
 }
 
-// maxOrder is how long an order may be.
-const maxOrder = 50
-
-// parseLink reads an m.space.child event; one without via is no link.
-//
-// Spec: client-server-api#mspacechild
-func parseLink(ev *storage.Event) (link, bool) {
-	if ev == nil || ev.StateKey == nil {
-		return link{}, false
-	}
-	room, err := id.ParseRoomID(*ev.StateKey)
-	content := gjson.ParseBytes(ev.Content())
-	if err != nil || !content.Get("via").IsArray() {
-		return link{}, false
-	}
-	l := link{event: ev, room: room, suggested: content.Get("suggested").Type == gjson.True}
-	if order := content.Get("order"); order.Type == gjson.String && len(order.Str) <= maxOrder {
-		printable := !strings.ContainsFunc(order.Str, func(r rune) bool { return r < 0x20 || r > 0x7e })
-		if printable {
-			l.order = order.Str
-		}
-	}
-	return l, true
-}
-
-// Spec: client-server-api#ordering-of-children-within-a-space
-func (l link) compare(m link) int {
-	if (l.order == "") != (m.order == "") {
-		if l.order == "" {
-			return 1
-		}
-		return -1
-	}
-	return cmp.Or(cmp.Compare(l.order, m.order), cmp.Compare(l.event.TS, m.event.TS), cmp.Compare(l.room, m.room))
+// links is the children of a space of this server, in order.
+func (f *finder) links(room int64, suggestedOnly bool) ([]link, error) {
+	events, err := f.tx.CurrentStateOfType(room, "m.space.child")
+	return wanted(localLinks(events), suggestedOnly), err
 }

@@ -143,7 +143,7 @@ func (s *Service) setCrossSigning(tx *storage.Tx, user id.UserID, keys []crossSi
 			return err
 		}
 	}
-	return s.announce(tx, user)
+	return s.crossSigningChanged(tx, user)
 }
 
 // checkCrossSigning makes sure that the master key has signed a new key, and that no device has its name.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -21,38 +22,55 @@ type KeyAnswer struct {
 	Failures        map[id.ServerName]*merr.Error                 `json:"failures"`
 }
 
-// QueryKeys finds the keys of users: of the devices that are listed for them, or of all if none are.
+func newKeyAnswer() *KeyAnswer {
+	return &KeyAnswer{
+		DeviceKeys: map[id.UserID]map[id.DeviceID]json.RawMessage{}, MasterKeys: map[id.UserID]json.RawMessage{},
+		SelfSigningKeys: map[id.UserID]json.RawMessage{}, UserSigningKeys: map[id.UserID]json.RawMessage{},
+	}
+}
+
+// QueryKeys finds the keys of users: of the devices that are listed for them, or of all if none are. It waits for other servers as long as
+// wait, within bounds; 0 is the usual time.
 //
 // Spec: client-server-api#post_matrixclientv3keysquery
-func (s *Service) QueryKeys(ctx context.Context, viewer id.UserID, asked map[id.UserID][]id.DeviceID) (*KeyAnswer, error) {
-	local, failures := s.splitLocal(slices.Sorted(maps.Keys(asked)))
-	out := &KeyAnswer{
-		DeviceKeys: map[id.UserID]map[id.DeviceID]json.RawMessage{}, MasterKeys: map[id.UserID]json.RawMessage{},
-		SelfSigningKeys: map[id.UserID]json.RawMessage{}, UserSigningKeys: map[id.UserID]json.RawMessage{}, Failures: failures,
+func (s *Service) QueryKeys(ctx context.Context, viewer id.UserID, asked map[id.UserID][]id.DeviceID, wait time.Duration) (*KeyAnswer, error) {
+	local, remote := s.split(slices.Sorted(maps.Keys(asked)))
+	out := newKeyAnswer()
+	found, failures, err := s.remoteKeys(ctx, remote, wait)
+	if err != nil {
+		return nil, err
 	}
-	if len(local) == 0 {
-		return out, nil
+	out.Failures = failures
+	if err := s.addRemoteKeys(ctx, out, viewer, found, asked); err != nil {
+		return nil, err
 	}
-	return out, s.store.View(ctx, func(tx *storage.ReadTx) error {
-		added, err := tx.KeySignatures(local, viewer)
+	return out, s.localKeys(ctx, out, viewer, local, asked, true)
+}
+
+// localKeys adds the keys of users of this server, as a viewer may see them, with or without the names of devices.
+func (s *Service) localKeys(ctx context.Context, out *KeyAnswer, viewer id.UserID, users []id.UserID, asked map[id.UserID][]id.DeviceID,
+	names bool) error {
+	if len(users) == 0 {
+		return nil
+	}
+	return s.store.View(ctx, func(tx *storage.ReadTx) error {
+		added, err := tx.KeySignatures(users, viewer)
 		if err != nil {
 			return err
 		}
 		later := laterSignatures(added)
-		devices, err := tx.DeviceKeysOf(local)
+		devices, err := tx.DeviceKeysOf(users)
 		if err != nil {
 			return err
 		}
 		for _, k := range devices {
-			if out.DeviceKeys[k.User] == nil {
-				out.DeviceKeys[k.User] = map[id.DeviceID]json.RawMessage{}
+			if !names {
+				k.DisplayName = nil
 			}
-			if list := asked[k.User]; len(list) == 0 || slices.Contains(list, k.Device) {
-				out.DeviceKeys[k.User][k.Device] = later.device(k)
-			}
+			out.addDevice(later, k, asked[k.User])
 		}
 		// Spec: client-server-api#post_matrixclientv3keysquery, unknown users are missing
-		for _, u := range local {
+		for _, u := range users {
 			if out.DeviceKeys[u] != nil {
 				continue
 			}
@@ -62,22 +80,58 @@ func (s *Service) QueryKeys(ctx context.Context, viewer id.UserID, asked map[id.
 				return err
 			}
 		}
-		keys, err := tx.CrossSigningKeys(local)
-		if err != nil {
-			return err
-		}
+		keys, err := tx.CrossSigningKeys(users)
 		for _, k := range keys {
-			switch object := later.crossSigning(k); {
-			case k.Usage == storage.MasterKey:
-				out.MasterKeys[k.User] = object
-			case k.Usage == storage.SelfSigningKey:
-				out.SelfSigningKeys[k.User] = object
-			case k.User == viewer:
-				out.UserSigningKeys[k.User] = object
-			}
+			out.addCrossSigning(later, k, viewer)
 		}
-		return nil
+		return err
 	})
+}
+
+// addRemoteKeys adds the keys of users of other servers, with what the viewer has signed of them.
+func (s *Service) addRemoteKeys(ctx context.Context, out *KeyAnswer, viewer id.UserID, found map[id.UserID]*userKeys,
+	asked map[id.UserID][]id.DeviceID) error {
+	if len(found) == 0 {
+		return nil
+	}
+	var later later
+	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
+		added, err := tx.KeySignatures(slices.Collect(maps.Keys(found)), viewer)
+		later = laterSignatures(added)
+		return err
+	})
+	for u, keys := range found {
+		out.DeviceKeys[u] = map[id.DeviceID]json.RawMessage{}
+		for _, k := range keys.devices {
+			out.addDevice(later, k, asked[u])
+		}
+		for _, k := range keys.crossSigning {
+			out.addCrossSigning(later, k, viewer)
+		}
+	}
+	return err
+}
+
+// addDevice adds a device, if it is one of those that are asked for.
+func (a *KeyAnswer) addDevice(l later, k storage.DeviceKeys, asked []id.DeviceID) {
+	if a.DeviceKeys[k.User] == nil {
+		a.DeviceKeys[k.User] = map[id.DeviceID]json.RawMessage{}
+	}
+	if len(asked) == 0 || slices.Contains(asked, k.Device) {
+		a.DeviceKeys[k.User][k.Device] = l.device(k)
+	}
+}
+
+// addCrossSigning adds a key, if the viewer may see it.
+func (a *KeyAnswer) addCrossSigning(l later, k storage.CrossSigningKey, viewer id.UserID) {
+	switch object := l.crossSigning(k); {
+	case k.Usage == storage.MasterKey:
+		a.MasterKeys[k.User] = object
+	case k.Usage == storage.SelfSigningKey:
+		a.SelfSigningKeys[k.User] = object
+	case k.User == viewer:
+		a.UserSigningKeys[k.User] = object
+	}
 }
 
 // later is the signatures that were made after the keys were uploaded, by whose key it is and which.

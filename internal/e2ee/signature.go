@@ -47,22 +47,35 @@ func (s *Service) UploadSignatures(ctx context.Context, user id.UserID, objects 
 	if count > maxSigned {
 		return nil, merr.Newf(merr.InvalidParam, "At most %d keys can be signed at once", maxSigned)
 	}
-	targets := slices.Sorted(maps.Keys(objects))
-	local, remote := s.splitLocal(targets)
-	for _, u := range targets {
-		if err := remote[u.Server()]; err != nil {
+	local, remote := s.split(slices.Sorted(maps.Keys(objects)))
+	found, unreached, err := s.remoteKeys(ctx, remote, 0)
+	if err != nil {
+		return nil, err
+	}
+	targets := local
+	for server, users := range remote {
+		why := errNoKey
+		if unreached[server] != nil {
+			why = unreachable
+		}
+		for _, u := range users {
+			if found[u] != nil {
+				targets = append(targets, u)
+				continue
+			}
 			for key := range objects[u] {
-				failures.add(u, key, err)
+				failures.add(u, key, why)
 			}
 		}
 	}
+	slices.Sort(targets)
 	return failures, s.store.Update(ctx, func(tx *storage.Tx) error {
-		book, err := openBook(tx, user, local)
+		book, err := openBook(tx, user, targets, found)
 		if err != nil {
 			return err
 		}
 		var good []storage.KeySignature
-		for _, u := range local {
+		for _, u := range targets {
 			for _, key := range slices.Sorted(maps.Keys(objects[u])) {
 				sigs, err := book.check(u, key, objects[u][key])
 				if err != nil {
@@ -74,28 +87,45 @@ func (s *Service) UploadSignatures(ctx context.Context, user id.UserID, objects 
 		if len(good) == 0 {
 			return nil
 		}
-		return s.addSignatures(tx, user, good)
+		return s.addSignatures(tx, book, good)
 	})
 }
 
-func (s *Service) addSignatures(tx *storage.Tx, user id.UserID, list []storage.KeySignature) error {
+func (s *Service) addSignatures(tx *storage.Tx, b *book, list []storage.KeySignature) error {
 	pos, err := tx.NextPos()
 	if err != nil {
 		return err
 	}
-	own := false
+	var devices []id.DeviceID
+	master := false
 	for _, sig := range list {
 		if err := tx.SetKeySignature(sig, pos); err != nil {
 			return err
 		}
-		own = own || sig.User == user
+		if sig.User != b.user {
+			continue
+		}
+		if _, isDevice := b.devices[keyName{sig.User, sig.KeyID}]; !isDevice {
+			master = true
+		} else if d := id.DeviceID(sig.KeyID); !slices.Contains(devices, d) {
+			devices = append(devices, d)
+		}
 	}
-	if own {
-		return s.announce(tx, user)
+	if master {
+		if err := s.crossSigningChanged(tx, b.user); err != nil {
+			return err
+		}
 	}
-	// What a user thinks of others is nobody else's business.
-	tx.ChangeDeviceListFor(user, pos)
-	tx.OnCommit(func() { s.hub.Ring(pos, hub.User(user)) })
+	if len(devices) > 0 {
+		if err := s.DevicesChanged(tx, b.user, devices...); err != nil {
+			return err
+		}
+	}
+	if !master && len(devices) == 0 {
+		// What a user thinks of others is nobody else's business.
+		tx.ChangeDeviceListFor(b.user, pos)
+		tx.OnCommit(func() { s.hub.Ring(pos, hub.User(b.user)) })
+	}
 	return nil
 }
 
@@ -109,7 +139,8 @@ type book struct {
 	later   later
 }
 
-func openBook(tx *storage.Tx, user id.UserID, targets []id.UserID) (*book, error) {
+// openBook looks the keys up; those of users of other servers it is given.
+func openBook(tx *storage.Tx, user id.UserID, targets []id.UserID, remote map[id.UserID]*userKeys) (*book, error) {
 	b := &book{user: user, devices: map[keyName]storage.DeviceKeys{}, masters: map[keyName]storage.CrossSigningKey{}}
 	devices, err := tx.DeviceKeysOf([]id.UserID{user})
 	if err != nil {
@@ -130,6 +161,13 @@ func openBook(tx *storage.Tx, user id.UserID, targets []id.UserID) (*book, error
 			b.self = k.PublicKey
 		case k.User == user && k.Usage == storage.UserSigningKey:
 			b.others = k.PublicKey
+		}
+	}
+	for _, theirs := range remote {
+		for _, k := range theirs.crossSigning {
+			if k.Usage == storage.MasterKey {
+				b.masters[keyName{k.User, k.PublicKey}] = k
+			}
 		}
 	}
 	added, err := tx.KeySignatures(targets, user)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 )
 
@@ -121,13 +120,5 @@ func TestVerifyRefusesWhatIsNoKeyOrSignature(t *testing.T) {
 		if s.verify(make([]byte, 32), text) || s.verify(nil, text) {
 			t.Errorf("%q passes for a signature", text)
 		}
-	}
-}
-
-func TestRemoteUsersAreFailures(t *testing.T) {
-	s := New("here", nil, nil, nil)
-	local, failures := s.splitLocal([]id.UserID{"@a:here", "rubbish", "@b:there", "@c:there", ""})
-	if !cmp.Equal(local, []id.UserID{"@a:here"}) || len(failures) != 1 || failures["there"] == nil {
-		t.Errorf("local %v, failures %v", local, failures)
 	}
 }

@@ -157,7 +157,7 @@ func (s *Service) setDeviceKeys(tx *storage.Tx, k storage.DeviceKeys) error {
 	if err := tx.SetDeviceKeys(k); err != nil {
 		return err
 	}
-	return s.announce(tx, k.User)
+	return s.DevicesChanged(tx, k.User, k.Device)
 }
 
 // addKeys stores the one-time and fallback keys that a device does not have yet.

@@ -48,6 +48,12 @@ type EventMoment struct {
 	TS int64
 }
 
+// A DirectoryAnswer is the room that an alias leads to, and servers that are likely to be in it.
+type DirectoryAnswer struct {
+	Room    id.RoomID
+	Servers []id.ServerName
+}
+
 // Signed is an object whose signatures are to be verified.
 type Signed struct {
 	Raw     json.RawMessage // the whole event, in canonical form

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/keyfile"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -42,11 +44,14 @@ type Server struct {
 	URL string
 
 	t     testing.TB
+	net   *Network // nil: the server is alone
 	cfg   config.Config
 	clock clock.Clock
 	http  *http.Client
 	app   *app.App
 	stop  func() error
+	// process is what the server runs as; nil: in this one.
+	process *exec.Cmd
 }
 
 // Option changes a server before it starts.
@@ -83,6 +88,11 @@ func Start(t testing.TB, options ...Option) *Server {
 		o(s)
 	}
 	s.Name = id.ServerName(s.cfg.Server.Name)
+	if s.net != nil {
+		s.net.enter(s.Name)
+		s.cfg.Federation.Listen = "127.0.0.1:0"
+		s.cfg.Federation.TLSCertificate, s.cfg.Federation.TLSKey, s.cfg.Federation.CAFile = s.net.ca.files(dir, s.Name)
+	}
 	if err := s.cfg.Validate(); err != nil {
 		t.Fatalf("configuration of the server: %v", err)
 	}
@@ -93,7 +103,14 @@ func Start(t testing.TB, options ...Option) *Server {
 
 func (s *Server) start() {
 	s.t.Helper()
-	a, err := app.New(context.Background(), s.cfg, app.Options{Version: Version, LogTo: s.t.Output(), Clock: s.clock})
+	if s.process != nil {
+		s.startProcess()
+		return
+	}
+	socket := Socket{s.net, s.Name}
+	a, err := app.New(context.Background(), s.cfg, app.Options{
+		Version: Version, LogTo: s.t.Output(), Clock: s.clock, Resolver: socket, Dial: socket.DialContext,
+	})
 	if err != nil {
 		s.t.Fatalf("start %s: %v", s.Name, err)
 	}
@@ -106,11 +123,7 @@ func (s *Server) start() {
 		cancel()
 		return errors.Join(<-ended, a.Close())
 	}
-	s.http = &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 8},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       Patience,
-	}
+	s.http = newClient()
 	select {
 	case <-a.Ready():
 	case err := <-ended:
@@ -118,6 +131,28 @@ func (s *Server) start() {
 	}
 	s.app, s.stop = a, stop
 	s.URL = "http://" + a.Addr("server.listen").String()
+	if s.net != nil {
+		s.net.signsAs(s.signer())
+		s.net.open(s.Name, a.Addr("federation.listen").String())
+	}
+}
+
+func newClient() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 8},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       Patience,
+	}
+}
+
+// signer is what the server signs with.
+func (s *Server) signer() signer {
+	s.t.Helper()
+	key, err := keyfile.Load(s.cfg.File(s.cfg.Server.SigningKeyPath))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return signer{s.Name, key.ID, key.Private}
 }
 
 // Restart stops the server as SIGTERM does, letting requests under way finish, and starts it again on the same data. Users stay
@@ -125,7 +160,7 @@ func (s *Server) start() {
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.end()
-	s.start()
+	s.Open()
 }
 
 // Close stops the server at once: connections are cut, requests under way are given up. Open starts it again.
@@ -134,20 +169,28 @@ func (s *Server) Close() {
 	if s.stop == nil {
 		return
 	}
-	cfg := s.cfg
-	cfg.Server.DrainTimeout = 0
-	s.app.Reload(cfg)
+	if s.process == nil {
+		cfg := s.cfg
+		cfg.Server.DrainTimeout = 0
+		s.app.Reload(cfg)
+	}
 	s.end()
 }
 
-// Open starts a closed server again on the same data.
+// Open starts a closed server again on the same data. The others of its network hear of it.
 func (s *Server) Open() {
 	s.t.Helper()
 	s.start()
+	if s.net != nil {
+		s.net.greetAll(s.Name)
+	}
 }
 
 func (s *Server) end() {
 	s.t.Helper()
+	if s.net != nil {
+		s.net.open(s.Name, "")
+	}
 	stop := s.stop
 	s.stop = nil
 	if err := stop(); err != nil {

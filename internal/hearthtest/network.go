@@ -2,10 +2,15 @@ package hearthtest
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +34,7 @@ type Network struct {
 	delay map[link]time.Duration
 	wires map[*wire]bool
 	dials map[link]int
+	txn   int
 }
 
 // host is a server as the network sees it.
@@ -36,7 +42,7 @@ type host struct {
 	name id.ServerName
 	addr netip.Addr
 	at   string // where it listens in truth; empty while it is closed
-	key  verifyKey
+	sign signer
 }
 
 // link is the way between two servers, in either direction.
@@ -49,8 +55,8 @@ func between(a, b id.ServerName) link {
 	return link{a, b}
 }
 
-// errRefused is what a server gets that connects to one which is closed or cut off.
-var errRefused = errors.New("hearthtest: connection refused")
+// ErrRefused is what a server gets that connects to one which is closed or cut off.
+var ErrRefused = errors.New("hearthtest: connection refused")
 
 // NewNetwork makes a network without servers.
 func NewNetwork(t testing.TB) *Network {
@@ -83,17 +89,32 @@ func (n *Network) open(name id.ServerName, at string) {
 	n.hosts[name].at = at
 }
 
-// Cut breaks the link between two servers: open connections end, new ones are refused.
-func (n *Network) Cut(a, b id.ServerName) { n.change(func(l link) bool { return l == between(a, b) }, true) }
+// signsAs says what a server signs with, so that it can be verified without asking it.
+func (n *Network) signsAs(s signer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hosts[s.name].sign = s
+}
 
-// Heal mends the link between two servers.
-func (n *Network) Heal(a, b id.ServerName) { n.change(func(l link) bool { return l == between(a, b) }, false) }
+// key is what a server of the network signs with; nil, if there is no such server.
+func (n *Network) key(name id.ServerName) (string, ed25519.PublicKey) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.hosts[name]; h != nil && h.sign.key != nil {
+		return h.sign.keyID, h.sign.key.Public().(ed25519.PublicKey)
+	}
+	return "", nil
+}
+
+// Cut breaks the link between two servers: open connections end, new ones are refused.
+func (n *Network) Cut(a, b id.ServerName) {
+	n.change(func(l link) bool { return l == between(a, b) }, true)
+}
 
 // CutAll breaks all links of a server.
-func (n *Network) CutAll(a id.ServerName) { n.change(func(l link) bool { return l[0] == a || l[1] == a }, true) }
-
-// HealAll mends all links of a server.
-func (n *Network) HealAll(a id.ServerName) { n.change(func(l link) bool { return l[0] == a || l[1] == a }, false) }
+func (n *Network) CutAll(a id.ServerName) {
+	n.change(func(l link) bool { return l[0] == a || l[1] == a }, true)
+}
 
 // Split cuts every link between a server of the one side and one of the other.
 func (n *Network) Split(one, other []id.ServerName) {
@@ -104,23 +125,86 @@ func (n *Network) Split(one, other []id.ServerName) {
 	}
 }
 
+// Heal mends the link between two servers and lets each say something to the other, so that neither waits until it is worth trying again.
+func (n *Network) Heal(a, b id.ServerName) {
+	n.change(func(l link) bool { return l == between(a, b) }, false)
+}
+
+// HealAll mends all links of a server.
+func (n *Network) HealAll(a id.ServerName) {
+	n.change(func(l link) bool { return l[0] == a || l[1] == a }, false)
+}
+
 // Mend heals every link.
 func (n *Network) Mend() { n.change(func(link) bool { return true }, false) }
 
 // change cuts or heals the links of which it is true.
 func (n *Network) change(which func(link) bool, cut bool) {
+	n.t.Helper()
+	var healed []link
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	for _, l := range n.links() {
-		if which(l) {
-			n.cut[l] = cut
+		if !which(l) {
+			continue
 		}
+		if n.cut[l] && !cut {
+			healed = append(healed, l)
+		}
+		n.cut[l] = cut
 	}
+	var broken []*wire
 	for w := range n.wires {
 		if n.cut[w.link] {
-			w.Conn.Close()
+			broken = append(broken, w)
 		}
 	}
+	n.mu.Unlock()
+	for _, w := range broken {
+		w.Close()
+	}
+	for _, l := range healed {
+		n.greet(l[0], l[1])
+		n.greet(l[1], l[0])
+	}
+}
+
+// greet makes one server hear from another, if both are there: an empty transaction, signed with its key.
+func (n *Network) greet(from, to id.ServerName) {
+	n.t.Helper()
+	n.mu.Lock()
+	voice := &Remote{Name: from, t: n.t, net: n, signer: n.hosts[from].sign}
+	ready := n.hosts[from].at != "" && n.hosts[to].at != "" && !n.cut[between(from, to)]
+	n.txn++
+	path := fmt.Sprint("v1/send/greeting", n.txn)
+	n.mu.Unlock()
+	if !ready {
+		return
+	}
+	voice.http = n.client(from)
+	defer voice.http.CloseIdleConnections()
+	if _, err := voice.Try("PUT", to, path, voice.Transaction(nil)); err != nil {
+		n.t.Errorf("%s greets %s: %v", from, to, err)
+	}
+}
+
+// greetAll makes all servers hear from one.
+func (n *Network) greetAll(from id.ServerName) {
+	n.t.Helper()
+	n.mu.Lock()
+	others := slices.Sorted(maps.Keys(n.hosts))
+	n.mu.Unlock()
+	for _, to := range others {
+		if to != from {
+			n.greet(from, to)
+		}
+	}
+}
+
+// client makes requests to servers as one of them.
+func (n *Network) client(from id.ServerName) *http.Client {
+	return &http.Client{Timeout: Patience, Transport: &http.Transport{
+		DialContext: Socket{n, from}.DialContext, TLSClientConfig: &tls.Config{RootCAs: n.ca.pool()}, MaxIdleConnsPerHost: 8,
+	}}
 }
 
 func (n *Network) links() []link {
@@ -149,18 +233,23 @@ func (n *Network) Dials(a, b id.ServerName) int {
 	return n.dials[between(a, b)]
 }
 
-// Socket is the network as one server sees it: its resolver, and its way out.
+// Socket is the network as one server sees it: its resolver, and its way out. Without a network it finds and reaches nobody.
 type Socket struct {
 	net  *Network
 	from id.ServerName
 }
 
+// Socket is the network as it is for a server.
+func (n *Network) Socket(of id.ServerName) Socket { return Socket{n, of} }
+
 // LookupNetIP resolves the name of a server, as net.Resolver does.
 func (s Socket) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
-	s.net.mu.Lock()
-	defer s.net.mu.Unlock()
-	if h := s.net.hosts[id.ServerName(name)]; h != nil {
-		return []netip.Addr{h.addr}, nil
+	if s.net != nil {
+		s.net.mu.Lock()
+		defer s.net.mu.Unlock()
+		if h := s.net.hosts[id.ServerName(name)]; h != nil {
+			return []netip.Addr{h.addr}, nil
+		}
 	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
@@ -176,9 +265,14 @@ func (s Socket) DialContext(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	l, at, delay := s.net.route(s.from, name)
+	var l link
+	var at string
+	var delay time.Duration
+	if s.net != nil {
+		l, at, delay = s.net.route(s.from, name)
+	}
 	if at == "" {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%w: %s", errRefused, name)}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%w: %s", ErrRefused, name)}
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", at)
 	if err != nil {
@@ -210,7 +304,7 @@ func (n *Network) connect(w *wire) (net.Conn, error) {
 	defer n.mu.Unlock()
 	if n.cut[w.link] {
 		w.Conn.Close()
-		return nil, errRefused
+		return nil, ErrRefused
 	}
 	w.net = n
 	n.wires[w] = true

@@ -1,6 +1,7 @@
 package hearthtest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
@@ -79,7 +80,11 @@ type signer struct {
 func (s signer) finish(version gomatrixserverlib.IRoomVersion, event map[string]any) (*PDU, error) {
 	delete(event, "signatures")
 	delete(event, "hashes")
-	hash, err := contentHash(event)
+	raw, err := canonical(event)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := contentHash(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +141,15 @@ func canonical(v any) ([]byte, error) {
 	return canonjson.Canonical(raw)
 }
 
+// object reads an object so that it can be changed and written again.
+func object(raw []byte) (map[string]any, error) {
+	var out map[string]any
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	err := dec.Decode(&out)
+	return out, err
+}
+
 // without returns the canonical form of an object without some of its members.
 func without(raw []byte, members ...string) ([]byte, error) {
 	var object map[string]json.RawMessage
@@ -156,12 +170,9 @@ func without(raw []byte, members ...string) ([]byte, error) {
 // contentHash is the hash over all of an event.
 //
 // Spec: server-server-api#calculating-the-content-hash-for-an-event
-func contentHash(event map[string]any) (string, error) {
-	raw, err := canonical(event)
+func contentHash(event []byte) (string, error) {
+	raw, err := without(event, "unsigned", "signatures", "hashes")
 	if err != nil {
-		return "", err
-	}
-	if raw, err = without(raw, "unsigned", "signatures", "hashes"); err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(raw)
@@ -209,11 +220,7 @@ func reference(version gomatrixserverlib.IRoomVersion, event id.EventID) any {
 
 // check verifies the hash of an event and the signature of its sender's server, as the receiver of it should.
 func (p *PDU) check(version gomatrixserverlib.IRoomVersion, keys func(id.ServerName) (string, ed25519.PublicKey)) error {
-	var event map[string]any
-	if err := json.Unmarshal(p.Raw, &event); err != nil {
-		return err
-	}
-	hash, err := contentHash(event)
+	hash, err := contentHash(p.Raw)
 	if err != nil {
 		return err
 	}

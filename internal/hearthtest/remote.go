@@ -21,7 +21,6 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
-	"github.com/hearthd/hearth/internal/keyfile"
 )
 
 // Remote is a server of another make, under the control of the test: it has a key and rooms of its own, answers as a plain and honest server
@@ -68,15 +67,13 @@ func (n *Network) Remote() *Remote {
 		rooms: map[id.RoomID]*Room{}, aliases: map[id.RoomAlias]id.RoomID{}, scripts: map[string]Answer{}, bell: make(chan struct{}),
 	}
 	n.enter(name)
-	n.trust(name, "ed25519:remote", key.Public().(ed25519.PublicKey))
+	n.signsAs(r.signer)
 	server := httptest.NewUnstartedServer(r.handler())
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{n.ca.issue(name)}}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	n.open(name, server.Listener.Addr().String())
-	r.http = &http.Client{Timeout: Patience, Transport: &http.Transport{
-		DialContext: Socket{n, name}.DialContext, TLSClientConfig: &tls.Config{RootCAs: n.ca.pool()}, MaxIdleConnsPerHost: 8,
-	}}
+	r.http = n.client(name)
 	n.t.Cleanup(func() {
 		r.http.CloseIdleConnections()
 		server.CloseClientConnections()
@@ -87,38 +84,6 @@ func (n *Network) Remote() *Remote {
 
 // User is the id of somebody there.
 func (r *Remote) User(name string) id.UserID { return id.UserID("@" + name + ":" + string(r.Name)) }
-
-// verifyKey is what a server of the network signs with, as the test knows without asking it.
-type verifyKey struct {
-	id  string
-	key ed25519.PublicKey
-}
-
-// trust says what a server signs with.
-func (n *Network) trust(name id.ServerName, keyID string, key ed25519.PublicKey) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.hosts[name].key = verifyKey{keyID, key}
-}
-
-// trustFile is trust with the key of a file.
-func (n *Network) trustFile(name id.ServerName, path string) {
-	n.t.Helper()
-	key, err := keyfile.Load(path)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	n.trust(name, key.ID, key.Private.Public().(ed25519.PublicKey))
-}
-
-func (n *Network) keys(name id.ServerName) (string, ed25519.PublicKey) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if h := n.hosts[name]; h != nil {
-		return h.key.id, h.key.key
-	}
-	return "", nil
-}
 
 // Do makes a signed request to another server. A path without a slash at its beginning is below /_matrix/federation/. A body that is nil is
 // none, a string or []byte is sent and signed as it is, anything else as JSON.
@@ -393,7 +358,7 @@ func (r *Remote) origin(req *http.Request, body []byte) (id.ServerName, error) {
 		return "", err
 	}
 	origin := id.ServerName(params["origin"])
-	keyID, key := r.net.keys(origin)
+	keyID, key := r.net.key(origin)
 	if key == nil || keyID != params["key"] || params["destination"] != string(r.Name) || !ed25519.Verify(key, signed, signature) {
 		return "", fmt.Errorf("the signature is wrong: %s", text)
 	}

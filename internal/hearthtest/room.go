@@ -1,6 +1,8 @@
 package hearthtest
 
 import (
+	"net/url"
+
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -11,10 +13,24 @@ func (u *User) CreateRoom(fields ...Fields) id.RoomID {
 	return id.RoomID(r.Get("room_id").Str)
 }
 
-// Join joins a room.
-func (u *User) Join(room id.RoomID) {
+// Join joins a room, through other servers where its own is not in it.
+func (u *User) Join(room id.RoomID, via ...id.ServerName) {
 	u.t.Helper()
-	u.Must("POST", Path("join", room), Fields{})
+	u.Must("POST", Through(Path("join", room), via...), Fields{})
+}
+
+// Knock asks to be let into a room.
+func (u *User) Knock(room id.RoomID, via ...id.ServerName) {
+	u.t.Helper()
+	u.Must("POST", Through(Path("knock", room), via...), Fields{})
+}
+
+// Through adds to a path which servers may be asked about the room.
+func Through(path string, via ...id.ServerName) string {
+	for i, server := range via {
+		path += []string{"?", "&"}[min(i, 1)] + url.Values{"via": {string(server)}}.Encode()
+	}
+	return path
 }
 
 // Leave leaves a room, or rejects an invitation to it.
@@ -32,30 +48,36 @@ func (u *User) Forget(room id.RoomID) {
 // Invite invites somebody.
 func (u *User) Invite(room id.RoomID, target *User) {
 	u.t.Helper()
+	u.change("invite", room, target.ID)
+}
+
+// InviteID invites somebody who is only known by their id.
+func (u *User) InviteID(room id.RoomID, target id.UserID) {
+	u.t.Helper()
 	u.change("invite", room, target)
 }
 
 // Kick removes somebody from a room.
 func (u *User) Kick(room id.RoomID, target *User) {
 	u.t.Helper()
-	u.change("kick", room, target)
+	u.change("kick", room, target.ID)
 }
 
 // Ban removes somebody and keeps them out.
 func (u *User) Ban(room id.RoomID, target *User) {
 	u.t.Helper()
-	u.change("ban", room, target)
+	u.change("ban", room, target.ID)
 }
 
 // Unban lets somebody join or be invited again.
 func (u *User) Unban(room id.RoomID, target *User) {
 	u.t.Helper()
-	u.change("unban", room, target)
+	u.change("unban", room, target.ID)
 }
 
-func (u *User) change(how string, room id.RoomID, target *User) {
+func (u *User) change(how string, room id.RoomID, target id.UserID) {
 	u.t.Helper()
-	u.Must("POST", Path("rooms", room, how), Fields{"user_id": target.ID})
+	u.Must("POST", Path("rooms", room, how), Fields{"user_id": target})
 }
 
 // Membership is the user's membership of a room as somebody in it sees it, empty where there was never one.

@@ -15,6 +15,7 @@ const pollTime = 10 * time.Second
 // view is what a client knows from its sync loop.
 type view struct {
 	since  string
+	paused string                // the token of pause
 	events map[id.RoomID][]Event // of timelines, in the order they came
 }
 

@@ -64,6 +64,9 @@ func (s *Server) Guest() *User {
 // Nobody is somebody without a token.
 func (s *Server) Nobody() *User { return &User{server: s, t: s.t} }
 
+// Server is where the user has their account.
+func (u *User) Server() *Server { return u.server }
+
 // Login logs the user in at another device. Fields are added to the request.
 func (u *User) Login(fields ...Fields) *User {
 	u.t.Helper()

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -38,7 +39,7 @@ type Event struct {
 	ID       id.EventID
 	Raw      []byte // canonical; without unsigned and what else is not part of an event
 	Signed   []byte // what the signatures are over: the redacted event without signatures
-	Redacted bool   // the content hash was wrong: Raw is what a redaction leaves
+	Tampered bool   // the content hash was wrong: Raw is what a redaction leaves
 }
 
 // transient is the members that servers add to events for one another. event_id is one as well since room version 3.
@@ -73,13 +74,13 @@ func Parse(version gomatrixserverlib.IRoomVersion, raw []byte) (*Event, error) {
 	}
 	e := &Event{Raw: b}
 	if !hashHolds(b) {
-		e.Redacted = true
+		e.Tampered = true
 		if e.Raw, err = Redact(version, b); err != nil {
 			return nil, err
 		}
 	}
 	redacted := e.Raw
-	if !e.Redacted {
+	if !e.Tampered {
 		if redacted, err = Redact(version, b); err != nil {
 			return nil, err
 		}
@@ -93,7 +94,7 @@ func Parse(version gomatrixserverlib.IRoomVersion, raw []byte) (*Event, error) {
 	} else {
 		e.ID = reference(version, e.Signed)
 	}
-	if e.PDU, err = version.NewEventFromTrustedJSONWithEventID(string(e.ID), e.Raw, e.Redacted); err != nil {
+	if e.PDU, err = version.NewEventFromTrustedJSONWithEventID(string(e.ID), e.Raw, e.Tampered); err != nil {
 		return nil, fmt.Errorf("%w: %w", errShape, err)
 	}
 	if err := gomatrixserverlib.CheckFields(e.PDU); err != nil {
@@ -257,3 +258,58 @@ func Redact(version gomatrixserverlib.IRoomVersion, event []byte) ([]byte, error
 
 // since11 reports whether a version has the redactions of room version 11.
 func since11(version gomatrixserverlib.IRoomVersion) bool { return !version.CreatorInCreateEvent() }
+
+// Signers is the servers that must have signed an event: the sender's, but for invites that stand for a third-party invite; in room versions 1
+// and 2 also the one that its id names; and for restricted joins the one of the user who vouches for the join.
+//
+// Spec: server-server-api#validating-hashes-and-signatures-on-received-events
+func (e *Event) Signers(version gomatrixserverlib.IRoomVersion) []id.ServerName {
+	var out []id.ServerName
+	add := func(s id.ServerName) {
+		for _, known := range out {
+			if known == s {
+				return
+			}
+		}
+		out = append(out, s)
+	}
+	content := gjson.ParseBytes(e.Content())
+	membership := ""
+	if e.Type() == spec.MRoomMember {
+		membership = content.Get("membership").Str
+	}
+	if membership != spec.Invite || !content.Get("third_party_invite").Exists() {
+		add(id.UserID(e.SenderID()).Server())
+	}
+	if version.EventFormat() == gomatrixserverlib.EventFormatV1 {
+		if _, server, ok := strings.Cut(string(e.ID), ":"); ok {
+			add(id.ServerName(server))
+		}
+	}
+	if by := content.Get("join_authorised_via_users_server"); membership == spec.Join && by.Type == gjson.String && version.CheckRestrictedJoinsAllowed() == nil {
+		add(id.UserID(by.Str).Server())
+	}
+	return out
+}
+
+// State is the piece of state that the event sets; false for message events.
+func (e *Event) State() (typ, key string, ok bool) {
+	if e.StateKey() == nil {
+		return "", "", false
+	}
+	return e.Type(), *e.StateKey(), true
+}
+
+// Prev is the parents of the event, and Auth its auth events.
+func (e *Event) Prev() []id.EventID { return ids(e.PrevEventIDs()) }
+
+// Auth is the auth events of the event; since room version 12 the create event is among them without being named.
+func (e *Event) Auth() []id.EventID { return ids(e.AuthEventIDs()) }
+
+func ids(list []string) []id.EventID {
+	out := make([]id.EventID, len(list))
+	for i, s := range list {
+		out[i] = id.EventID(s)
+	}
+	return out
+}

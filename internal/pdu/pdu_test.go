@@ -45,7 +45,6 @@ func TestEventsKeepTheIDsThatTheLibraryGivesThem(t *testing.T) {
 			"m.room.power_levels": `{"users":{"@a:x":100},"invite":50,"x":1}`,
 			"m.room.aliases":      `{"aliases":["#a:x"]}`,
 			"m.room.redaction":    `{"redacts":"$x:x","reason":"y"}`,
-			"org.example":         `{"b\"c":1}`,
 		} {
 			raw := made(t, version, typ, content)
 			got, err := Parse(impl, raw)
@@ -53,15 +52,12 @@ func TestEventsKeepTheIDsThatTheLibraryGivesThem(t *testing.T) {
 				t.Errorf("version %s, %s: %v", version, typ, err)
 				continue
 			}
-			if strings.Contains(content, `\"`) {
-				continue // the library writes such keys without escaping them
-			}
 			want, err := impl.NewEventFromUntrustedJSON(raw)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if string(got.ID) != want.EventID() || got.Redacted || string(got.Raw) != string(want.JSON()) {
-				t.Errorf("version %s, %s: %s instead of %s, redacted %v", version, typ, got.ID, want.EventID(), got.Redacted)
+			if string(got.ID) != want.EventID() || got.Tampered || string(got.Raw) != string(want.JSON()) {
+				t.Errorf("version %s, %s: %s instead of %s, redacted %v", version, typ, got.ID, want.EventID(), got.Tampered)
 			}
 		}
 	}
@@ -76,7 +72,7 @@ func TestAnEventWhoseContentWasChangedIsRedacted(t *testing.T) {
 	}
 	raw, _ = sjson.SetBytes(raw, "content.body", "ho")
 	after, err := Parse(impl, raw)
-	if err != nil || !after.Redacted || gjson.GetBytes(after.Raw, "content").Raw != "{}" || after.ID != before.ID {
+	if err != nil || !after.Tampered || gjson.GetBytes(after.Raw, "content").Raw != "{}" || after.ID != before.ID {
 		t.Errorf("%+v, %v", after, err)
 	}
 }

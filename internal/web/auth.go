@@ -14,11 +14,12 @@ type Auth uint8
 
 // The levels.
 const (
-	None     Auth = iota + 1 // no token is looked for
-	Optional                 // a token is checked if there is one; without, the Caller is empty
-	Guest                    // a token of a user or a guest
-	User                     // a token of a user who is no guest
-	Admin                    // a token of an administrator of the server
+	None       Auth = iota + 1 // no token is looked for
+	Optional                   // a token is checked if there is one; without, the Caller is empty
+	Guest                      // a token of a user or a guest
+	User                       // a token of a user who is no guest
+	Admin                      // a token of an administrator of the server
+	Federation                 // a signature of another server, whose name is the Origin of the request
 
 	levelMask Auth = 0x0f
 )
@@ -33,6 +34,9 @@ const (
 	//
 	// Spec: client-server-api#account-locking
 	WhileLocked
+	// LongBody is for routes for other servers whose body may be as long as a transaction. The body of such routes has been read before the
+	// handler is called, so that the limit cannot be the handler's.
+	LongBody
 )
 
 func (a Auth) level() Auth { return a & levelMask }

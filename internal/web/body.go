@@ -149,6 +149,9 @@ func (r *Request) ContentLength() int64 { return r.http.ContentLength }
 // Body returns the body for handlers that want its bytes. Reading beyond the limit fails with M_TOO_LARGE; a client that stops sending,
 // or hardly sends at all, loses its connection after a while.
 func (r *Request) Body() io.Reader {
+	if r.received != nil {
+		return bytes.NewReader(r.received)
+	}
 	if r.http.ContentLength > r.limit {
 		return failed{tooLarge(r.limit)}
 	}

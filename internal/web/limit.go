@@ -13,27 +13,28 @@ import (
 	"github.com/hearthd/hearth/internal/merr"
 )
 
-// Rate is a class of routes that draw from the same bucket of a caller: the user, or the address where there is no user.
+// Rate is a class of routes that draw from the same bucket of a caller: the user, the server, or the address where there is neither.
 type Rate uint8
 
 // The classes.
 const (
-	RateNone     Rate = iota // never limited
-	RateLogin                // attempts to log in and to prove who one is
-	RateRegister             // new accounts, and requests that send mail
-	RateMessage              // sending events
-	RateJoin                 // joining, knocking, making rooms
-	RateInvite               // what reaches people who did not ask
-	RateRead                 // reading that costs something
-	RateWrite                // changes of one's own data
-	RateMedia                // uploads and downloads
+	RateNone       Rate = iota // never limited
+	RateLogin                  // attempts to log in and to prove who one is
+	RateRegister               // new accounts, and requests that send mail
+	RateMessage                // sending events
+	RateJoin                   // joining, knocking, making rooms
+	RateInvite                 // what reaches people who did not ask
+	RateRead                   // reading that costs something
+	RateWrite                  // changes of one's own data
+	RateMedia                  // uploads and downloads
+	RateFederation             // what other servers ask for
 
 	numRates
 )
 
 // String returns the name of the class, as used in configuration and metrics.
 func (r Rate) String() string {
-	names := [...]string{"none", "login", "register", "message", "join", "invite", "read", "write", "media"}
+	names := [...]string{"none", "login", "register", "message", "join", "invite", "read", "write", "media", "federation"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -64,14 +65,15 @@ type Limits struct {
 // DefaultLimits are limits that people do not notice and that scripts do.
 func DefaultLimits() Limits {
 	return Limits{Classes: map[Rate]Limit{
-		RateLogin:    {PerSecond: 0.2, Burst: 10},
-		RateRegister: {PerSecond: 0.1, Burst: 5},
-		RateMessage:  {PerSecond: 5, Burst: 50},
-		RateJoin:     {PerSecond: 0.5, Burst: 20},
-		RateInvite:   {PerSecond: 0.5, Burst: 20},
-		RateRead:     {PerSecond: 50, Burst: 300},
-		RateWrite:    {PerSecond: 10, Burst: 100},
-		RateMedia:    {PerSecond: 20, Burst: 300},
+		RateLogin:      {PerSecond: 0.2, Burst: 10},
+		RateRegister:   {PerSecond: 0.1, Burst: 5},
+		RateMessage:    {PerSecond: 5, Burst: 50},
+		RateJoin:       {PerSecond: 0.5, Burst: 20},
+		RateInvite:     {PerSecond: 0.5, Burst: 20},
+		RateRead:       {PerSecond: 50, Burst: 300},
+		RateWrite:      {PerSecond: 10, Burst: 100},
+		RateMedia:      {PerSecond: 20, Burst: 300},
+		RateFederation: {PerSecond: 100, Burst: 1000},
 	}}
 }
 
@@ -161,6 +163,9 @@ func (s *Server) spend(r *Request) error {
 	}
 	if r.Caller.User != "" {
 		return r.charge(bucketID{rate: rate, name: string(r.Caller.User)})
+	}
+	if r.Origin != "" {
+		return r.charge(bucketID{rate: rate, name: string(r.Origin)}) // has no @ and no colon at its start
 	}
 	return r.charge(bucketID{rate: rate, addr: network(r.ClientIP())})
 }

@@ -82,6 +82,9 @@ func (s *Server) observe(r *Request, took time.Duration) {
 	if r.Caller.AppserviceID != "" {
 		attrs = append(attrs, slog.String("appservice", r.Caller.AppserviceID))
 	}
+	if r.Origin != "" {
+		attrs = append(attrs, slog.String("origin", string(r.Origin)))
+	}
 	if r.failure != nil && code < http.StatusInternalServerError {
 		attrs = append(attrs, slog.String("errcode", string(merr.From(r.failure).Code)))
 	}

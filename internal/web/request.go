@@ -15,6 +15,7 @@ import (
 // Request is what a handler gets to see. It must not be used after the handler has returned.
 type Request struct {
 	Caller Caller
+	Origin id.ServerName // of routes for other servers: who has signed the request
 	Header http.Header
 	Method string
 
@@ -24,7 +25,8 @@ type Request struct {
 	recorder *recorder
 	vars     map[string]string
 	query    url.Values
-	limit    int64 // of the body, in bytes
+	limit    int64  // of the body, in bytes
+	received []byte // the body, where it had to be read to know who has sent it
 	id       string
 	failure  error // what a 5xx came from
 }

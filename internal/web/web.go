@@ -27,6 +27,7 @@ type Handler func(ctx context.Context, r *Request) (any, error)
 // Options is what a Server needs. The zero value works, with nobody able to authenticate.
 type Options struct {
 	Auth    Authenticator         // nil: every token is unknown
+	Servers ServerAuthenticator   // nil: every server is unknown
 	Clock   clock.Clock           // nil: the clock of the machine
 	Log     *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: metrics are kept but not exported
@@ -56,6 +57,7 @@ type Server struct {
 	cors      cors
 	requests  requestIDs
 	encoders  encoderPool
+	peers     peers
 }
 
 // New builds a server from tables of routes. It fails for a route that is invalid or there twice.
@@ -75,6 +77,7 @@ func New(o Options, routes ...[]Route) (*Server, error) {
 	s := &Server{
 		auth: o.Auth, clock: o.Clock, log: o.Log, accessLog: slog.LevelDebug, bodyLimit: o.BodyLimit, gzip: o.Gzip,
 		proxies: o.TrustedProxies, limiter: newLimiter(o.Clock, o.Limits), cors: newCORS(), requests: newRequestIDs(),
+		peers: newPeers(o.Servers, o.Clock),
 	}
 	if o.AccessLog {
 		s.accessLog = slog.LevelInfo
@@ -124,11 +127,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 // call does what comes before the handler, and then calls it. The order matters: who is not allowed in learns nothing about paths and
 // bodies.
 func (s *Server) call(r *Request, vars map[string]string) (any, error) {
-	if err := s.authenticate(r); err != nil {
-		return nil, err
-	}
-	if err := s.spend(r); err != nil {
-		return nil, err
+	if r.endpoint.Auth.level() == Federation {
+		leave, err := s.admitPeer(r)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+	} else {
+		if err := s.authenticate(r); err != nil {
+			return nil, err
+		}
+		if err := s.spend(r); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.setVars(vars); err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// Room writes events into a store without the rules of a room server: for tests of what reads them.
+// Room writes events into a store without the rules of a room server: for tests of what reads them. The server of the room's id is ours.
 type Room struct {
 	t     testing.TB
 	store *storage.Store
@@ -26,12 +26,14 @@ type Room struct {
 	TxnID     string
 	ts        int64
 	serial    int
+	state     map[storage.StateKey]id.EventID
 }
 
 // NewRoom makes a room with a creator, who is joined to it, and join rules.
 func NewRoom(t testing.TB, s *storage.Store, room id.RoomID, creator id.UserID) *Room {
 	t.Helper()
-	r := &Room{t: t, store: s, Row: &storage.Room{ID: room, Version: "11"}, ts: 1_700_000_000_000}
+	r := &Room{t: t, store: s, Row: &storage.Room{ID: room, Version: "11"}, ts: 1_700_000_000_000,
+		state: map[storage.StateKey]id.EventID{}}
 	if err := s.Update(context.Background(), func(tx *storage.Tx) error { return tx.AddRoom(r.Row) }); err != nil {
 		t.Fatalf("add room: %v", err)
 	}
@@ -87,7 +89,7 @@ func (r *Room) update(fn func(tx *storage.Tx) error) {
 
 func (r *Room) json(e *storage.Event, content string) []byte {
 	fields := map[string]any{"content": json.RawMessage(content), "type": e.Type, "sender": e.Sender, "room_id": r.Row.ID,
-		"origin_server_ts": e.TS, "depth": e.Depth, "prev_events": []string{}, "auth_events": []string{}}
+		"origin_server_ts": e.TS, "depth": e.Depth, "prev_events": r.prev(e), "auth_events": r.auth(e)}
 	if e.StateKey != nil {
 		fields["state_key"] = *e.StateKey
 	}
@@ -98,16 +100,45 @@ func (r *Room) json(e *storage.Event, content string) []byte {
 	return out
 }
 
+// prev is the event before.
+func (r *Room) prev(e *storage.Event) []id.EventID {
+	out := []id.EventID{}
+	if e.Depth > 1 {
+		out = append(out, r.id(e.Depth-1))
+	}
+	return out
+}
+
+// auth is some of the state that allows an event.
+func (r *Room) auth(e *storage.Event) []id.EventID {
+	out := []id.EventID{}
+	for _, key := range []storage.StateKey{
+		{Type: "m.room.create"}, {Type: "m.room.join_rules"}, {Type: "m.room.power_levels"}, {Type: "m.room.member", Key: string(e.Sender)},
+	} {
+		if id, ok := r.state[key]; ok && id != e.ID {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func (r *Room) id(serial int64) id.EventID {
+	return id.EventID(fmt.Sprintf("$e%d-%s", serial, r.Row.ID[1:]))
+}
+
 func (r *Room) add(e *storage.Event, content string) *storage.Event {
 	r.t.Helper()
 	r.serial++
 	r.ts++
-	e.ID = id.EventID(fmt.Sprintf("$e%d-%s", r.serial, r.Row.ID[1:]))
+	e.ID = r.id(int64(r.serial))
 	e.Room, e.RoomID, e.TS, e.Depth = r.Row.NID, r.Row.ID, r.ts, int64(r.serial)
 	e.TxnDevice, e.TxnID = r.TxnDevice, r.TxnID
 	r.TxnDevice, r.TxnID = "", ""
 	e.JSON = r.json(e, content)
 	r.update(func(tx *storage.Tx) error { return r.write(tx, e, content) })
+	if e.StateKey != nil {
+		r.state[storage.StateKey{Type: e.Type, Key: *e.StateKey}] = e.ID
+	}
 	return e
 }
 
@@ -177,13 +208,24 @@ func (r *Room) member(tx *storage.Tx, e *storage.Event, content string) error {
 	}
 	r.count(old.Membership, -1)
 	r.count(m.Membership, 1)
+	server := m.User.Server()
+	local := server == r.Row.ID.Server()
+	if !local && (old.Membership == "join") != (m.Membership == "join") {
+		n := int64(1)
+		if m.Membership != "join" {
+			n = -1
+		}
+		if err := tx.CountServer(r.Row.NID, server, n); err != nil {
+			return err
+		}
+	}
 	if old.Membership == m.Membership {
 		m.Pos = old.Pos
 	}
 	if m.Membership == "invite" || m.Membership == "knock" {
 		m.Stripped = fmt.Sprintf(`[{"content":%s,"sender":%q,"state_key":%q,"type":"m.room.member"}]`, content, e.Sender, *e.StateKey)
 	}
-	return tx.SetMembership(m, true)
+	return tx.SetMembership(m, local)
 }
 
 func (r *Room) count(membership string, by int64) {

@@ -1,0 +1,156 @@
+package federationapi
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/web"
+)
+
+// Bounds of what an inbox has in hand and remembers.
+const (
+	maxUnderWay    = 4                // transactions of one server at the same time; a server that follows the specification has one
+	maxRemembered  = 8                // answers to one server
+	maxSenders     = 4096             // servers whose answers are remembered
+	maxTransaction = 10 * time.Minute // for which a transaction is worked on
+)
+
+// inbox works on transactions, each once: a repetition waits for the first or gets its answer. The work goes on when the other server hangs up,
+// because it will ask again and should then find it done. Answers are remembered in memory only: to receive events once more does nothing, and
+// what must not come twice (messages to devices) has ids of its own.
+type inbox struct {
+	process func(ctx context.Context, origin id.ServerName, t transaction) pduResults
+	work    chan *delivery
+
+	mu      sync.Mutex
+	senders map[id.ServerName]*sender
+}
+
+// sender is what an inbox knows of a server.
+type sender struct {
+	underWay map[string]*delivery
+	done     []*delivery // newest last
+}
+
+// delivery is one transaction.
+type delivery struct {
+	origin   id.ServerName
+	txnID    string
+	body     transaction
+	finished chan struct{} // closed when answer is there, or the work was given up
+	answer   pduResults    // nil: given up
+}
+
+func newInbox(process func(context.Context, id.ServerName, transaction) pduResults) *inbox {
+	return &inbox{process: process, work: make(chan *delivery), senders: map[id.ServerName]*sender{}}
+}
+
+// run works until ctx ends.
+func (b *inbox) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	for {
+		select {
+		case d := <-b.work:
+			workers.Go(func() { b.deliver(ctx, d) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *inbox) deliver(ctx context.Context, d *delivery) {
+	ctx, cancel := context.WithTimeout(ctx, maxTransaction)
+	defer cancel()
+	defer b.finish(d)
+	answer := b.process(ctx, d.origin, d.body)
+	if ctx.Err() == nil {
+		d.answer = answer
+	}
+}
+
+// finish tells those who wait, and remembers the answer.
+func (b *inbox) finish(d *delivery) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d.body = transaction{}
+	s := b.senders[d.origin]
+	delete(s.underWay, d.txnID)
+	if d.answer != nil {
+		if len(s.done) == maxRemembered {
+			s.done = s.done[1:]
+		}
+		s.done = append(s.done, d)
+	}
+	close(d.finished)
+}
+
+// take returns the answer to a transaction.
+func (b *inbox) take(ctx context.Context, origin id.ServerName, txnID string, body transaction) (pduResults, error) {
+	for {
+		d, first, err := b.open(origin, txnID, body)
+		if err != nil {
+			return nil, err
+		}
+		if first {
+			select {
+			case b.work <- d:
+			case <-ctx.Done():
+				b.finish(d)
+				return nil, ctx.Err()
+			}
+		}
+		select {
+		case <-d.finished:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if d.answer != nil {
+			return d.answer, nil
+		}
+		if first || ctx.Err() != nil {
+			return nil, context.DeadlineExceeded // the next repetition tries again
+		}
+	}
+}
+
+// open finds the delivery of a transaction, or makes it; first says that the caller has to bring it to work.
+func (b *inbox) open(origin id.ServerName, txnID string, body transaction) (d *delivery, first bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.senders[origin]
+	if s == nil {
+		b.makeRoom()
+		s = &sender{underWay: map[string]*delivery{}}
+		b.senders[origin] = s
+	}
+	if d = s.underWay[txnID]; d != nil {
+		return d, false, nil
+	}
+	for _, d := range s.done {
+		if d.txnID == txnID {
+			return d, false, nil
+		}
+	}
+	if len(s.underWay) >= maxUnderWay {
+		return nil, false, web.LimitExceeded(time.Second)
+	}
+	d = &delivery{origin: origin, txnID: txnID, body: body, finished: make(chan struct{})}
+	s.underWay[txnID] = d
+	return d, true, nil
+}
+
+// makeRoom forgets some server that has nothing under way when there are too many.
+func (b *inbox) makeRoom() {
+	if len(b.senders) < maxSenders {
+		return
+	}
+	for name, s := range b.senders {
+		if len(s.underWay) == 0 {
+			delete(b.senders, name)
+			return
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package sender
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+)
+
+// What waits for a server that cannot be reached is bounded. Of events, the newest of each room are enough: their prev_events lead a server
+// that is back to the others, which it asks for. Messages to devices have no such trace; there is room for so many that only a server that
+// is gone for good loses any, and not in silence.
+//
+// Spec: server-server-api#backfilling-and-retrieving-missing-events
+const (
+	maxWaitingEvents = 5_000
+	maxWaitingEDUs   = 50_000
+	// patient is the number of failures after which the bounds are looked after.
+	patient = 3
+)
+
+// maxRefusals is how often a single row may be refused as malformed until it is given up.
+const maxRefusals = 3
+
+// destination is a server that something waits for. It is on the agenda, or has a worker. The first part is guarded by the sender's mu, the
+// second belongs to the worker.
+type destination struct {
+	name    id.ServerName
+	working bool
+	rung    bool      // since the worker has looked
+	resting bool      // until at, whatever rings
+	at      time.Time // when a worker is to look
+	place   int       // on the agenda, -1: not on it
+	passing passing
+	since   time.Time // of the first of the failures that go on
+	tried   time.Time // when the last failure was
+
+	failures int
+	repeat   int64 // a transaction that ends with this row has been tried and must be sent again before others; 0: none
+	single   bool  // it was refused as a whole: its rows are sent one by one
+	refusals int   // of that one row
+}
+
+// work sends what waits for a server, one transaction after another, until there is nothing or the server fails.
+func (s *Sender) work(ctx context.Context, d *destination) {
+	for {
+		began := s.clock.Now()
+		if until := s.client.Backoff(d.name); until.After(began) {
+			s.rest(d, until)
+			return
+		}
+		t, err := s.next(ctx, d)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Error("reading an outbox failed", slog.Any("error", err))
+			s.rest(d, began.Add(storeRest))
+			return
+		case t == nil:
+			if s.end(d) {
+				return
+			}
+			continue
+		}
+		if !s.deliver(ctx, d, t) {
+			return
+		}
+		if t.more {
+			continue
+		}
+		if wait := gap - s.clock.Now().Sub(began); wait > 0 && !s.wait(ctx, wait) {
+			return
+		}
+		if s.end(d) {
+			return
+		}
+	}
+}
+
+// deliver sends a transaction and removes what it was made of. If it cannot, the work is ended and the answer false.
+func (s *Sender) deliver(ctx context.Context, d *destination, t *transaction) bool {
+	if t.empty() { // the events are gone
+		return s.remove(ctx, d, t)
+	}
+	objections, err := s.client.SendTransaction(ctx, d.name, t.id, t.body)
+	if err != nil {
+		s.failed(ctx, d, t, err)
+		return false
+	}
+	now := s.clock.Now()
+	s.metrics.sent(t, now)
+	s.succeeded(d)
+	for event, reason := range objections {
+		s.metrics.objections.Inc()
+		s.log.Debug("another server objects to an event", slog.String("server", string(d.name)), slog.String("event", string(event)),
+			slog.String("reason", reason))
+	}
+	return s.remove(ctx, d, t)
+}
+
+// remove deletes the rows of a transaction that has been delivered. A process that is told to end does so all the same: it is not to send
+// them again after the next start.
+func (s *Sender) remove(ctx context.Context, d *destination, t *transaction) bool {
+	if t.last == 0 {
+		return true
+	}
+	if !d.single {
+		d.repeat = t.last // should this fail
+	}
+	err := s.store.Update(context.WithoutCancel(ctx), func(tx *storage.Tx) error { return tx.Delivered(d.name, t.last) })
+	if err != nil {
+		s.log.Error("removing sent rows from an outbox failed", slog.Any("error", err))
+		s.rest(d, s.clock.Now().Add(storeRest))
+		return false
+	}
+	if !d.single {
+		d.repeat = 0
+	}
+	return true
+}
+
+func (s *Sender) succeeded(d *destination) {
+	if d.failures > 0 {
+		s.log.Info("another server is back", slog.String("server", string(d.name)), slog.Int("failures", d.failures))
+	}
+	d.failures, d.refusals = 0, 0
+	s.mu.Lock()
+	d.since = time.Time{}
+	s.mu.Unlock()
+}
+
+// failed leaves a server alone for a while. Its transaction is sent again, the same, before any other.
+//
+// Spec: server-server-api#put_matrixfederationv1sendtxnid
+func (s *Sender) failed(ctx context.Context, d *destination, t *transaction, err error) {
+	if ctx.Err() != nil { // this server ends, the other has not failed
+		return
+	}
+	now := s.clock.Now()
+	d.failures++
+	s.log.Debug("a transaction was not delivered", slog.String("server", string(d.name)), slog.Int("failures", d.failures), slog.Any("error", err))
+	s.mu.Lock()
+	d.tried = now
+	if d.since.IsZero() {
+		d.since = now
+	}
+	if t.last != 0 && !d.single {
+		d.repeat = t.last
+	}
+	refused := isMalformed(err)
+	if !refused {
+		d.passing.back(t.passing)
+	}
+	s.mu.Unlock()
+	if refused {
+		s.metrics.transactions.WithLabelValues(malformed).Inc()
+		s.refused(ctx, d, t, err)
+	} else {
+		s.metrics.transactions.WithLabelValues(unreachable).Inc()
+	}
+	if d.failures >= patient {
+		s.shorten(ctx, d)
+	}
+	until := now.Add(pauseAfter(d.failures))
+	if b := s.client.Backoff(d.name); b.After(until) {
+		until = b
+	}
+	s.rest(d, until)
+}
+
+// pauseAfter is the least time between two tries.
+func pauseAfter(failures int) time.Duration {
+	const first, longest = time.Second, time.Minute
+	return min(first<<min(failures-1, 10), longest)
+}
+
+// isMalformed reports whether the other server has understood the request and will not take this body, today or tomorrow.
+func isMalformed(err error) bool {
+	var answer interface {
+		error
+		MatrixError() (status int, code string)
+	}
+	if !errors.As(err, &answer) {
+		return false
+	}
+	const badRequest, tooLarge = 400, 413
+	status, _ := answer.MatrixError()
+	return status == badRequest || status == tooLarge
+}
+
+// refused keeps one row that the other server cannot read from stopping all others for ever: the rows are sent one by one, and the one that
+// is still refused is given up.
+func (s *Sender) refused(ctx context.Context, d *destination, t *transaction, err error) {
+	if t.rows > 1 {
+		d.single, d.refusals = true, 0
+		return
+	}
+	if d.refusals++; t.rows == 0 || d.refusals < maxRefusals {
+		return
+	}
+	d.refusals = 0
+	s.metrics.dropped.WithLabelValues("refused").Inc()
+	s.log.Warn("another server refuses something for good, it is not sent", slog.String("server", string(d.name)), slog.Any("error", err))
+	err = s.store.Update(ctx, func(tx *storage.Tx) error { return tx.Delivered(d.name, t.last) })
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("removing a refused row from an outbox failed", slog.Any("error", err))
+	}
+}
+
+// shorten bounds what waits for a server that has been out of reach for some time.
+func (s *Sender) shorten(ctx context.Context, d *destination) {
+	var over storage.OutboxOverflow
+	err := s.store.Update(ctx, func(tx *storage.Tx) (err error) {
+		over, err = tx.ShortenOutbox(d.name, maxWaitingEvents, maxWaitingEDUs)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("shortening an outbox failed", slog.Any("error", err))
+	}
+	if over.Events > 0 {
+		s.metrics.dropped.WithLabelValues("events").Add(float64(over.Events))
+		s.log.Info("another server will have to ask for events", slog.String("server", string(d.name)), slog.Int64("events", over.Events))
+	}
+	if over.EDUs > 0 {
+		s.metrics.dropped.WithLabelValues("edus").Add(float64(over.EDUs))
+		s.log.Warn("messages to devices of a server that cannot be reached are lost", slog.String("server", string(d.name)),
+			slog.Int64("messages", over.EDUs))
+	}
+}
+
+// agenda is the destinations that no worker looks at, the next one first.
+type agenda []*destination
+
+func (a agenda) Len() int           { return len(a) }
+func (a agenda) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
+func (a agenda) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	a[i].place, a[j].place = i, j
+}
+
+// Push is for the package container/heap.
+func (a *agenda) Push(x any) {
+	d := x.(*destination)
+	d.place = len(*a)
+	*a = append(*a, d)
+}
+
+// Pop is for the package container/heap.
+func (a *agenda) Pop() any {
+	last := len(*a) - 1
+	d := (*a)[last]
+	(*a)[last] = nil
+	*a, d.place = (*a)[:last], -1
+	return d
+}

@@ -1,0 +1,290 @@
+// Package sender tells other servers what happens here. The rows of the outbox are the queue, written in the transaction of what they tell;
+// this package only carries them away, in their order, one transaction at a time for each server. A server that something waits for and that
+// is not known to be out of reach has a worker; all others cost nothing but their rows. A ring that is lost costs latency, never data. What
+// is said in passing (typing, presence, receipts) is kept in memory, bounded, and lost with it. The package refuses to know how servers are
+// found, how requests are signed and how long a server is left alone after a failure.
+package sender
+
+import (
+	"container/heap"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+)
+
+// Client makes the requests. It remembers, over restarts too, which servers fail.
+type Client interface {
+	// SendTransaction returns the events that the other server had objections to, with its reasons. An error means that the transaction must
+	// be sent again.
+	SendTransaction(ctx context.Context, to id.ServerName, txnID string, body json.RawMessage) (map[id.EventID]string, error)
+	// Backoff is until when a server is to be left alone; it is in the past for most.
+	Backoff(to id.ServerName) time.Time
+}
+
+const (
+	// maxSending is the number of servers that are sent to at the same time.
+	maxSending = 128
+	// gap is the time between two transactions to a server that do not fill up: of a burst, the first message goes at once and the others in
+	// few transactions.
+	gap = 20 * time.Millisecond
+	// patience is how long what is not urgent waits for company.
+	patience = 500 * time.Millisecond
+	// After a start, the servers that something waits for are woken one after another: each takes step, all together at most spread.
+	step   = 20 * time.Millisecond
+	spread = time.Minute
+	// storeRest is the time to the next try when the database fails.
+	storeRest = 5 * time.Second
+)
+
+// Options are what a Sender needs.
+type Options struct {
+	Name    id.ServerName // of this server
+	Store   *storage.Store
+	Client  Client
+	Clock   clock.Clock
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // nil: metrics are kept but not exported
+}
+
+// Sender sends transactions to other servers while Run runs. It is safe for concurrent use.
+type Sender struct {
+	name    id.ServerName
+	store   *storage.Store
+	client  Client
+	clock   clock.Clock
+	log     *slog.Logger
+	metrics *metrics
+
+	run   string       // tells the transactions of this process that have no rows from those of others
+	count atomic.Int64 // of such transactions
+	poke  chan struct{}
+
+	mu           sync.Mutex
+	destinations map[id.ServerName]*destination // those that something waits for, or is said to
+	agenda       agenda
+	sending      int
+}
+
+// New returns a Sender. Until its Run runs, and after, everything waits.
+func New(o Options) (*Sender, error) {
+	s := &Sender{name: o.Name, store: o.Store, client: o.Client, clock: o.Clock, log: o.Log, run: rand.Text()[:10],
+		poke: make(chan struct{}, 1), destinations: map[id.ServerName]*destination{}}
+	var err error
+	s.metrics, err = newMetrics(o.Metrics, s)
+	return s, err
+}
+
+// Run sends until ctx ends, and returns when every transaction under way has ended.
+func (s *Sender) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	s.resume(ctx)
+	for {
+		due, next := s.due()
+		for _, d := range due {
+			workers.Go(func() { s.guard(ctx, d) })
+		}
+		var alarm <-chan time.Time
+		stop := func() bool { return true }
+		if !next.IsZero() {
+			t := s.clock.NewTimer(next.Sub(s.clock.Now()))
+			alarm, stop = t.C(), t.Stop
+		}
+		select {
+		case <-alarm:
+		case <-s.poke:
+		case <-ctx.Done():
+			stop()
+			return nil
+		}
+		stop()
+	}
+}
+
+// resume puts the servers on the agenda that something was left waiting for when the last process ended.
+func (s *Sender) resume(ctx context.Context) {
+	for ctx.Err() == nil {
+		var servers []id.ServerName
+		err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+			servers, err = tx.Outboxes()
+			return err
+		})
+		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			now, over := s.clock.Now(), min(step*time.Duration(len(servers)), spread)
+			for _, name := range servers {
+				if name != s.name {
+					s.ring(s.destination(name), now.Add(time.Duration(mathrand.Int64N(int64(over)))))
+				}
+			}
+			return
+		}
+		if ctx.Err() == nil {
+			s.log.Error("reading the outboxes failed", slog.Any("error", err))
+		}
+		s.wait(ctx, storeRest)
+	}
+}
+
+// wait reports whether the time has passed before ctx ended.
+func (s *Sender) wait(ctx context.Context, d time.Duration) bool {
+	t := s.clock.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Wake says that something has been put into the outboxes of servers and committed.
+func (s *Sender) Wake(servers []id.ServerName) {
+	if len(servers) == 0 {
+		return
+	}
+	now := s.clock.Now()
+	s.mu.Lock()
+	for _, name := range servers {
+		if name != s.name {
+			s.ring(s.destination(name), now)
+		}
+	}
+	s.mu.Unlock()
+	s.look()
+}
+
+// Heard says that a server has made a request, so that it may be in reach again. The client, which knows until when the server is to be left
+// alone, must hear of it first.
+func (s *Sender) Heard(server id.ServerName) {
+	s.mu.Lock()
+	d := s.destinations[server]
+	sooner := d != nil && d.resting && s.hasten(d)
+	s.mu.Unlock()
+	if sooner {
+		s.look()
+	}
+}
+
+// hasten ends a rest early, but a server that can reach us and that we cannot reach is not tried with each of its requests.
+func (s *Sender) hasten(d *destination) bool {
+	const atLeast = time.Second
+	at := s.clock.Now()
+	if soonest := d.tried.Add(atLeast); at.Before(soonest) {
+		at = soonest
+	}
+	if !at.Before(d.at) {
+		return false
+	}
+	s.schedule(d, at)
+	return true
+}
+
+// look makes Run look at the agenda.
+func (s *Sender) look() {
+	select {
+	case s.poke <- struct{}{}:
+	default: // it has yet to look
+	}
+}
+
+// destination finds a server, or makes it known. The caller holds mu.
+func (s *Sender) destination(name id.ServerName) *destination {
+	d := s.destinations[name]
+	if d == nil {
+		d = &destination{name: name, place: -1}
+		s.destinations[name] = d
+	}
+	return d
+}
+
+// ring has somebody look, not before the given time, at what waits for a server. The caller holds mu.
+func (s *Sender) ring(d *destination, at time.Time) {
+	switch {
+	case d.working:
+		d.rung = true
+	case d.resting: // it is looked at in any case, and not earlier
+	case d.place < 0 || at.Before(d.at):
+		s.schedule(d, at)
+	}
+}
+
+func (s *Sender) schedule(d *destination, at time.Time) {
+	d.at = at
+	if d.place < 0 {
+		heap.Push(&s.agenda, d)
+	} else {
+		heap.Fix(&s.agenda, d.place)
+	}
+}
+
+// due takes the destinations whose time has come off the agenda, as far as there are workers for them, and says when to look again: zero, if
+// only a ring can change anything.
+func (s *Sender) due() (list []*destination, next time.Time) {
+	now := s.clock.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.agenda) > 0 && s.sending < maxSending {
+		d := s.agenda[0]
+		if d.at.After(now) {
+			return list, d.at
+		}
+		heap.Pop(&s.agenda)
+		d.working, d.resting, d.rung = true, false, false
+		s.sending++
+		list = append(list, d)
+	}
+	return list, time.Time{}
+}
+
+// guard works for a server; a panic is a failure like others.
+func (s *Sender) guard(ctx context.Context, d *destination) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("sending panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			s.rest(d, s.clock.Now().Add(spread))
+		}
+	}()
+	s.work(ctx, d)
+}
+
+// rest ends the work for a server that something waits for until a time.
+func (s *Sender) rest(d *destination, until time.Time) {
+	s.mu.Lock()
+	d.working, d.resting = false, true
+	d.passing.rest()
+	s.schedule(d, until)
+	s.sending--
+	s.mu.Unlock()
+	s.look()
+}
+
+// end ends the work for a server, unless there may be more of it, which it reports.
+func (s *Sender) end(d *destination) bool {
+	s.mu.Lock()
+	if d.rung {
+		d.rung = false
+		s.mu.Unlock()
+		return false
+	}
+	d.working = false
+	delete(s.destinations, d.name)
+	s.sending--
+	s.mu.Unlock()
+	s.look()
+	return true
+}

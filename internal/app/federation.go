@@ -1,0 +1,63 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/matrix-org/gomatrixserverlib"
+
+	"github.com/hearthd/hearth/federationapi/fedclient"
+	"github.com/hearthd/hearth/federationapi/sender"
+	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/safehttp"
+	"github.com/hearthd/hearth/roomserver"
+)
+
+// federation is the way to other servers.
+type federation struct {
+	client *fedclient.Client
+	ring   *fedclient.KeyRing
+	sender *sender.Sender
+}
+
+func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, error) {
+	roots, err := fedclient.RootCAs(cfg.Federation.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("federation.ca_file: %w", err)
+	}
+	name := id.ServerName(cfg.Server.Name)
+	f := &federation{}
+	f.client, err = fedclient.New(fedclient.Options{
+		Name: name, KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
+		Guard: safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks), RootCAs: roots, Store: a.store, Clock: opts.Clock,
+		Log: a.log, Metrics: a.metrics, UserAgent: "Hearth/" + opts.Version, Resolver: opts.Resolver, Dial: opts.Dial,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var notaries []id.ServerName
+	for _, n := range cfg.Federation.TrustedKeyServers {
+		notaries = append(notaries, id.ServerName(n)) // Validate has parsed it
+	}
+	f.ring = fedclient.NewKeyRing(f.client, a.store, notaries)
+	f.sender, err = sender.New(sender.Options{
+		Name: name, Store: a.store, Client: f.client, Clock: opts.Clock, Log: a.log, Metrics: a.metrics,
+	})
+	return f, err
+}
+
+// rooms is the federation as rooms see it.
+func (f *federation) rooms() roomserver.Peers {
+	return roomserver.Peers{Remote: f.client, Verifier: f.ring, Outbound: f.sender}
+}
+
+// AuthenticateServer implements web.ServerAuthenticator. Who makes a request can be reached again, so what waits for it is sent.
+func (f *federation) AuthenticateServer(ctx context.Context, r *http.Request, body []byte) (id.ServerName, error) {
+	origin, err := f.ring.AuthenticateServer(ctx, r, body)
+	if err == nil {
+		f.sender.Heard(origin)
+	}
+	return origin, err
+}

@@ -1,0 +1,261 @@
+package roomserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
+
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
+)
+
+// Handshakes with servers that are in a room: how users of ours get into, or out of, a room that this server is not in.
+
+const (
+	// maxServers bounds how many servers are asked for one thing.
+	maxServers = 20
+	// makeTime is how long a server may take to answer with a template, and handshakeTime how long all of a handshake may take: the state of a
+	// large room is many megabytes, and whoever has been let in should hear of it even if the client does not wait that long.
+	makeTime      = 20 * time.Second
+	handshakeTime = 5 * time.Minute
+)
+
+// elsewhere says that this server cannot do something with a room on its own, and why: others may be able to.
+type elsewhere struct{ why error }
+
+func (e *elsewhere) Error() string { return e.why.Error() }
+
+func (e *elsewhere) Unwrap() error { return e.why }
+
+var (
+	errUnknownRoom = merr.New(merr.NotFound, "This server does not know the room")
+	errNobodyKnows = merr.New(merr.NotFound, "No server that was asked knows the room")
+	errUnreachable = merr.New(merr.Unknown, "None of the servers that may be in the room can be reached").WithStatus(http.StatusBadGateway)
+)
+
+// resident reports whether this server knows what is going on in the room: it has users in it, or nobody has.
+func (a *authState) resident() (bool, error) {
+	if a.room.State == 0 {
+		return false, nil
+	}
+	joined, err := a.joined()
+	if err != nil || len(joined) > 0 {
+		return err == nil, err
+	}
+	others, err := a.tx.ServersInRoom(a.room.NID)
+	return len(others) == 0, err
+}
+
+// state is the room as the auth rules see it, for those who only read. Errors: 404 M_NOT_FOUND for a room that is not here.
+func (s *Server) state(tx *storage.ReadTx, room id.RoomID) (*authState, error) {
+	row, err := tx.Room(room)
+	if isNotFound(err) || err == nil && row.State == 0 {
+		return nil, errUnknownRoom
+	}
+	if err != nil {
+		return nil, err
+	}
+	version, ok := s.versions[row.Version]
+	if !ok {
+		return nil, fmt.Errorf("room %s has the unknown version %q", room, row.Version)
+	}
+	return &authState{tx: tx, room: row, version: version, snap: newSnapshot()}, nil
+}
+
+// doors lets one handshake at a time through the door of each room. Who waited looks first whether it is still needed: two joins of the same
+// user are one, and the second user of this server who joins a room does not fetch its state again.
+type doors struct {
+	mu   sync.Mutex
+	open map[id.RoomID]*door
+}
+
+type door struct {
+	pass  chan struct{} // holds one token, that of who may go
+	users int
+}
+
+// enter waits for the room's door; the caller calls leave afterwards.
+func (d *doors) enter(ctx context.Context, room id.RoomID) (leave func(), err error) {
+	d.mu.Lock()
+	if d.open == nil {
+		d.open = map[id.RoomID]*door{}
+	}
+	at := d.open[room]
+	if at == nil {
+		at = &door{pass: make(chan struct{}, 1)}
+		d.open[room] = at
+	}
+	at.users++
+	d.mu.Unlock()
+	gone := func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if at.users--; at.users == 0 {
+			delete(d.open, room)
+		}
+	}
+	select {
+	case at.pass <- struct{}{}:
+		return func() {
+			<-at.pass
+			gone()
+		}, nil
+	case <-ctx.Done():
+		gone()
+		return nil, ctx.Err()
+	}
+}
+
+// candidates lists the servers through which the sender may reach the room, the most promising first: those that the client names, that of who
+// has invited, those that are or were in the room, that of the room id, and those of the creators and of others who
+// are named in its stripped state.
+func (s *Server) candidates(tx *storage.ReadTx, r MemberRequest) ([]id.ServerName, error) {
+	out := serverList{own: s.cfg.Name}
+	out.add(r.Via...)
+	row, err := tx.Room(r.Room)
+	if err != nil && !isNotFound(err) {
+		return nil, err
+	}
+	var seen []id.ServerName
+	if err == nil {
+		m, err := tx.Membership(row.NID, r.Sender)
+		if err != nil && !isNotFound(err) {
+			return nil, err
+		}
+		if err == nil {
+			out.add(m.Sender.Server())
+			seen = strippedServers(m.Stripped)
+		}
+		if row.State != 0 {
+			a, err := s.state(tx, r.Room)
+			if err != nil {
+				return nil, err
+			}
+			inviters, err := a.inviters()
+			if err != nil {
+				return nil, err
+			}
+			out.add(inviters...)
+		}
+		servers, err := tx.ServersInRoom(row.NID)
+		if err != nil {
+			return nil, err
+		}
+		out.add(servers...)
+	}
+	out.add(r.Room.Server())
+	out.add(seen...)
+	return out.list, nil
+}
+
+// serverList is a list of servers without ours, empty names and repetitions.
+type serverList struct {
+	own  id.ServerName
+	list []id.ServerName
+}
+
+func (l *serverList) add(servers ...id.ServerName) {
+	for _, n := range servers {
+		if n != "" && n != l.own && len(l.list) < maxServers && !slices.Contains(l.list, n) {
+			l.list = append(l.list, n)
+		}
+	}
+}
+
+// strippedServers finds servers that are likely to be in a room in its stripped state: those of its creators, then those of other senders.
+func strippedServers(stripped string) []id.ServerName {
+	var creators, others []id.ServerName
+	gjson.Parse(stripped).ForEach(func(_, e gjson.Result) bool {
+		users := []gjson.Result{e.Get("sender")}
+		to := &others
+		if text(e.Get("type")) == spec.MRoomCreate {
+			users, to = append(users, e.Get("content.additional_creators").Array()...), &creators
+		}
+		for _, user := range users {
+			if u, err := id.ParseUserID(text(user)); err == nil && len(*to) < maxServers {
+				*to = append(*to, u.Server())
+			}
+		}
+		return true
+	})
+	return append(creators, others...)
+}
+
+// offered is the room versions that we can join, in order.
+func (s *Server) offered() []gomatrixserverlib.RoomVersion {
+	out := make([]gomatrixserverlib.RoomVersion, 0, len(s.versions))
+	for v := range s.versions {
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b gomatrixserverlib.RoomVersion) int {
+		if len(a) != len(b) {
+			return len(a) - len(b)
+		}
+		return strings.Compare(string(a), string(b))
+	})
+	return out
+}
+
+// tryEach asks one server after the other until one does what is wanted. If none does, the error is the most telling of what they said, in our
+// own words, and fallback if there is none to ask.
+func (s *Server) tryEach(ctx context.Context, what string, servers []id.ServerName, fallback error, do func(ctx context.Context, to id.ServerName) error) error {
+	worst, telling := fallback, -1
+	for _, to := range servers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := do(ctx, to)
+		if err == nil {
+			return nil
+		}
+		s.log.Info("another server did not help", slog.String("to", what), slog.String("server", string(to)), slog.Any("error", err))
+		said, weight := refusal(err)
+		if weight > telling {
+			worst, telling = said, weight
+		}
+		if merr.HasCode(said, merr.IncompatibleRoomVersion) {
+			break // the room has one version
+		}
+	}
+	return worst
+}
+
+// refusal is what a client is told of another server's error, and how much that says: what servers say who do not know the room, or cannot be
+// reached, says less than what those say who do.
+func refusal(err error) (said error, weight int) {
+	var local *merr.Error
+	var remote RemoteError
+	switch {
+	case errors.As(err, &local):
+		return local, 6
+	case !errors.As(err, &remote):
+		return errUnreachable, 0
+	}
+	status, code := remote.MatrixError()
+	switch c := merr.Code(code); {
+	case c == merr.IncompatibleRoomVersion || c == merr.UnsupportedRoomVersion:
+		return merr.New(merr.IncompatibleRoomVersion, "This server does not support the version of the room"), 5
+	case c == merr.InviteBlocked:
+		return merr.New(c, "The user does not want to be invited"), 4
+	case c == merr.Forbidden || status == http.StatusForbidden:
+		return merr.New(merr.Forbidden, "The servers in the room do not allow this"), 4
+	case c == merr.UnableToGrantJoin:
+		return merr.New(c, "None of the servers that were asked has a user in the room who may let you in"), 3
+	case c == merr.UnableToAuthoriseJoin:
+		return merr.New(c, "None of the servers that were asked can tell whether you may join the room"), 2
+	case c == merr.NotFound || status == http.StatusNotFound:
+		return errNobodyKnows, 1
+	}
+	return merr.New(merr.Unknown, "The servers in the room do not accept this").WithStatus(http.StatusBadGateway), 1
+}

@@ -1,0 +1,282 @@
+package roomserver
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/hearthd/hearth/internal/fedtypes"
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/pdu"
+	"github.com/hearthd/hearth/storage"
+)
+
+// What one event makes us ask for is bounded: a server can name any number of events that do not exist.
+const (
+	missingLimit  = 20    // events of one answer of get_missing_events
+	missingRounds = 5     // such requests for one event
+	maxClaims     = 5     // parents for which the state is asked
+	maxOneByOne   = 100   // events that are asked for one by one before the whole state is asked for
+	maxState      = 50000 // events of a state and its auth chain
+	together      = 8     // requests at a time
+)
+
+var errTooMuch = errors.New("more events are missing than are asked for")
+
+// complete fetches what the judgement of an event needs and is not here: its parents, or the state after those, and its auth events.
+//
+// Spec: server-server-api#retrieving-missing-events
+func (in *intake) complete(ctx context.Context, e *pdu.Event) (batch, error) {
+	chain, known, err := in.parents(ctx, e)
+	if err != nil {
+		return batch{}, err
+	}
+	var b batch
+	here := map[id.EventID]bool{}
+	claims := 0
+	for _, c := range chain {
+		got := incoming{Event: c}
+		for _, p := range c.Prev() {
+			if !known.judged(p) && !here[p] {
+				got.missing = append(got.missing, p)
+			}
+		}
+		for _, p := range got.missing {
+			if claims++; claims > maxClaims {
+				return batch{}, errTooMuch
+			}
+			claim, outliers, err := in.claim(ctx, p, known)
+			if err != nil {
+				return batch{}, fmt.Errorf("state after %s: %w", p, err)
+			}
+			if got.claim == nil {
+				got.claim = claim
+			} else {
+				// What several parents disagree about is resolved with the states of those that are here; one of them must do otherwise.
+				for k, v := range claim {
+					if _, claimed := got.claim[k]; !claimed {
+						got.claim[k] = v
+					}
+				}
+			}
+			b.outliers = append(b.outliers, outliers...)
+		}
+		b.events = append(b.events, got)
+		here[c.ID] = true
+	}
+	outliers, err := in.authEvents(ctx, b, known)
+	b.outliers = append(b.outliers, outliers...)
+	return b, err
+}
+
+// parents fetches what is between the room as it is here and an event, which comes last.
+func (in *intake) parents(ctx context.Context, e *pdu.Event) ([]*pdu.Event, stock, error) {
+	chain := []*pdu.Event{e}
+	here := map[id.EventID]bool{e.ID: true}
+	latest := []id.EventID{e.ID}
+	for round := 0; ; round++ {
+		known, err := in.look(ctx, chain)
+		if err != nil {
+			return nil, nil, err
+		}
+		open := false
+		for _, c := range chain {
+			for _, p := range c.Prev() {
+				open = open || !known.judged(p) && !here[p]
+			}
+		}
+		if !open || round == missingRounds {
+			return chain, known, nil
+		}
+		raw, err := in.s.peers.Remote.MissingEvents(ctx, in.origin, in.room, fedtypes.MissingRequest{
+			Earliest: in.ends, Latest: latest, Limit: missingLimit, MinDepth: in.depth,
+		})
+		if err != nil && ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		got := in.verified(ctx, in.read(raw, map[id.EventID]error{}), nil)
+		latest = latest[:0:0]
+		for _, m := range got {
+			if !here[m.ID] && !known.settled(m.ID) {
+				here[m.ID] = true
+				chain = append(chain, m)
+				latest = append(latest, m.ID)
+			}
+		}
+		chain = inGraphOrder(chain)
+		if len(latest) < missingLimit { // that is all that it has, or wants to give
+			round = missingRounds - 1
+		}
+	}
+}
+
+// inGraphOrder sorts events so that parents come before their children, and those of smaller depth first otherwise. What is part of a cycle,
+// which no honest server makes, is left out.
+func inGraphOrder(events []*pdu.Event) []*pdu.Event {
+	slices.SortStableFunc(events, func(a, b *pdu.Event) int {
+		return cmp.Or(cmp.Compare(a.Depth(), b.Depth()), cmp.Compare(a.OriginServerTS(), b.OriginServerTS()), cmp.Compare(a.ID, b.ID))
+	})
+	among := make(map[id.EventID]bool, len(events))
+	for _, e := range events {
+		among[e.ID] = true
+	}
+	out := make([]*pdu.Event, 0, len(events))
+	done := make(map[id.EventID]bool, len(events))
+	for waiting := events; len(waiting) > 0; {
+		var later []*pdu.Event
+		for _, e := range waiting {
+			ready := !slices.ContainsFunc(e.Prev(), func(p id.EventID) bool { return among[p] && !done[p] })
+			if !ready {
+				later = append(later, e)
+				continue
+			}
+			done[e.ID] = true
+			out = append(out, e)
+		}
+		if len(later) == len(waiting) {
+			break
+		}
+		waiting = later
+	}
+	return out
+}
+
+// claim asks for the state after an event that is not here: the state before it, and the event itself.
+func (in *intake) claim(ctx context.Context, event id.EventID, known stock) (map[storage.StateKey]id.EventID, []*pdu.Event, error) {
+	ids, err := in.s.peers.Remote.StateIDs(ctx, in.origin, in.room, event)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(ids.State)+len(ids.AuthChain) > maxState {
+		return nil, nil, errTooMuch
+	}
+	here, err := in.rows(ctx, append(slices.Clone(ids.State), ids.AuthChain...))
+	if err != nil {
+		return nil, nil, err
+	}
+	var missing []id.EventID
+	for _, e := range slices.Concat(ids.State, ids.AuthChain) {
+		if here[e] == nil && !slices.Contains(missing, e) {
+			missing = append(missing, e)
+		}
+	}
+	var outliers []*pdu.Event
+	if len(missing) > maxOneByOne {
+		answer, err := in.s.peers.Remote.State(ctx, in.origin, in.room, event)
+		if err != nil {
+			return nil, nil, err
+		}
+		outliers = in.supporting(ctx, append(answer.State, answer.AuthChain...))
+	} else {
+		outliers = in.each(ctx, missing)
+	}
+	self := in.each(ctx, []id.EventID{event})
+	if len(self) == 0 {
+		return nil, nil, fmt.Errorf("the event %s itself cannot be had", event)
+	}
+	outliers = append(outliers, self...)
+	fetched := map[id.EventID]*pdu.Event{}
+	for _, o := range outliers {
+		fetched[o.ID] = o
+	}
+	out := make(map[storage.StateKey]id.EventID, len(ids.State))
+	for _, e := range ids.State {
+		if row := here[e]; row != nil && row.StateKey != nil {
+			out[storage.StateKey{Type: row.Type, Key: *row.StateKey}] = e
+		} else if o := fetched[e]; o != nil {
+			if typ, key, ok := o.State(); ok {
+				out[storage.StateKey{Type: typ, Key: key}] = e
+			}
+		}
+	}
+	if typ, key, ok := self[0].State(); ok {
+		out[storage.StateKey{Type: typ, Key: key}] = event
+	}
+	if len(out) == 0 {
+		return nil, nil, errors.New("the state is empty")
+	}
+	return out, outliers, nil
+}
+
+// rows is the events of this room that are here, by id.
+func (in *intake) rows(ctx context.Context, ids []id.EventID) (map[id.EventID]*storage.Event, error) {
+	out := make(map[id.EventID]*storage.Event, len(ids))
+	err := in.s.store.View(ctx, func(tx *storage.ReadTx) error {
+		events, err := tx.EventsByID(ids)
+		for _, e := range events {
+			if e != nil && e.RoomID == in.room {
+				out[e.ID] = e
+			}
+		}
+		return err
+	})
+	return out, err
+}
+
+// supporting is those of some events of other servers that are in order.
+func (in *intake) supporting(ctx context.Context, raw []json.RawMessage) []*pdu.Event {
+	return in.verified(ctx, in.read(raw, map[id.EventID]error{}), nil)
+}
+
+// each asks for events one by one, and gives those that can be had.
+func (in *intake) each(ctx context.Context, ids []id.EventID) []*pdu.Event {
+	raw := make([]json.RawMessage, len(ids))
+	var workers sync.WaitGroup
+	turns := make(chan struct{}, together)
+	for i, event := range ids {
+		turns <- struct{}{}
+		workers.Go(func() {
+			defer func() { <-turns }()
+			raw[i], _ = in.s.peers.Remote.Event(ctx, in.origin, event)
+		})
+	}
+	workers.Wait()
+	got := in.supporting(ctx, slices.DeleteFunc(raw, func(r json.RawMessage) bool { return len(r) == 0 }))
+	return slices.DeleteFunc(got, func(e *pdu.Event) bool { return !slices.Contains(ids, e.ID) })
+}
+
+// authEvents fetches the auth events of a batch that neither are here nor come with it, and what those need.
+func (in *intake) authEvents(ctx context.Context, b batch, known stock) ([]*pdu.Event, error) {
+	have := map[id.EventID]bool{}
+	for _, o := range b.outliers {
+		have[o.ID] = true
+	}
+	var found []*pdu.Event
+	for _, e := range b.events {
+		have[e.ID] = true
+		missing := func() []id.EventID {
+			var out []id.EventID
+			for _, a := range e.Auth() {
+				if _, here := known[a]; !here && !have[a] {
+					out = append(out, a)
+				}
+			}
+			return out
+		}
+		if len(missing()) == 0 {
+			continue
+		}
+		chain, err := in.s.peers.Remote.EventAuth(ctx, in.origin, in.room, e.ID)
+		if err != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		got := in.supporting(ctx, chain)
+		for _, o := range got {
+			have[o.ID] = true
+		}
+		found = append(found, got...)
+		// Who does not give the chain may give the events. Of those not all that they need can be had, which their judgement will tell.
+		if still := missing(); len(still) > 0 {
+			one := in.each(ctx, still)
+			for _, o := range one {
+				have[o.ID] = true
+			}
+			found = append(found, one...)
+		}
+	}
+	return found, nil
+}

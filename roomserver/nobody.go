@@ -1,0 +1,104 @@
+package roomserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/matrix-org/gomatrixserverlib"
+
+	"github.com/hearthd/hearth/internal/fedtypes"
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// errAlone is why a server that does not federate cannot reach others.
+var errAlone = errors.New("this server does not federate")
+
+// orNobody fills what is missing.
+func (p Peers) orNobody() Peers {
+	if p.Remote == nil {
+		p.Remote = nobody{}
+	}
+	if p.Verifier == nil {
+		p.Verifier = nobody{}
+	}
+	if p.Outbound == nil {
+		p.Outbound = nobody{}
+	}
+	return p
+}
+
+// nobody is the peers of a server that does not federate.
+type nobody struct{}
+
+func (nobody) Wake([]id.ServerName) {}
+
+func (nobody) VerifyEvents(_ context.Context, _ gomatrixserverlib.IRoomVersion, events []fedtypes.Signed) []error {
+	out := make([]error, len(events))
+	for i := range out {
+		out[i] = errAlone
+	}
+	return out
+}
+
+func (nobody) MakeJoin(context.Context, id.ServerName, id.RoomID, id.UserID, []gomatrixserverlib.RoomVersion) (fedtypes.Template, error) {
+	return fedtypes.Template{}, errAlone
+}
+
+func (nobody) MakeLeave(context.Context, id.ServerName, id.RoomID, id.UserID) (fedtypes.Template, error) {
+	return fedtypes.Template{}, errAlone
+}
+
+func (nobody) MakeKnock(context.Context, id.ServerName, id.RoomID, id.UserID, []gomatrixserverlib.RoomVersion) (fedtypes.Template, error) {
+	return fedtypes.Template{}, errAlone
+}
+
+func (nobody) SendJoin(context.Context, id.ServerName, id.RoomID, id.EventID, json.RawMessage) (fedtypes.JoinAnswer, error) {
+	return fedtypes.JoinAnswer{}, errAlone
+}
+
+func (nobody) SendLeave(context.Context, id.ServerName, id.RoomID, id.EventID, json.RawMessage) error {
+	return errAlone
+}
+
+func (nobody) SendKnock(context.Context, id.ServerName, id.RoomID, id.EventID, json.RawMessage) ([]json.RawMessage, error) {
+	return nil, errAlone
+}
+
+func (nobody) Invite(
+	context.Context, id.ServerName, id.RoomID, id.EventID, gomatrixserverlib.RoomVersion, json.RawMessage, []json.RawMessage,
+) (json.RawMessage, error) {
+	return nil, errAlone
+}
+
+func (nobody) ExchangeThirdPartyInvite(context.Context, id.ServerName, id.RoomID, json.RawMessage) error {
+	return errAlone
+}
+
+func (nobody) Event(context.Context, id.ServerName, id.EventID) (json.RawMessage, error) {
+	return nil, errAlone
+}
+
+func (nobody) State(context.Context, id.ServerName, id.RoomID, id.EventID) (fedtypes.StateAnswer, error) {
+	return fedtypes.StateAnswer{}, errAlone
+}
+
+func (nobody) StateIDs(context.Context, id.ServerName, id.RoomID, id.EventID) (fedtypes.StateIDsAnswer, error) {
+	return fedtypes.StateIDsAnswer{}, errAlone
+}
+
+func (nobody) EventAuth(context.Context, id.ServerName, id.RoomID, id.EventID) ([]json.RawMessage, error) {
+	return nil, errAlone
+}
+
+func (nobody) Backfill(context.Context, id.ServerName, id.RoomID, []id.EventID, int) ([]json.RawMessage, error) {
+	return nil, errAlone
+}
+
+func (nobody) MissingEvents(context.Context, id.ServerName, id.RoomID, fedtypes.MissingRequest) ([]json.RawMessage, error) {
+	return nil, errAlone
+}
+
+func (nobody) TimestampToEvent(context.Context, id.ServerName, id.RoomID, int64, bool) (fedtypes.EventMoment, error) {
+	return fedtypes.EventMoment{}, errAlone
+}

@@ -1,0 +1,175 @@
+package tests
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hearthd/hearth/internal/hearthtest"
+	"github.com/hearthd/hearth/internal/id"
+)
+
+var (
+	convergenceSeed   = flag.Uint64("convergence.seed", 0, "play only this round of TestServersConverge")
+	convergenceRounds = flag.Uint64("convergence.rounds", 3, "how many rounds of TestServersConverge to play")
+	convergenceSteps  = flag.Int("convergence.steps", 40, "how many steps a round has")
+)
+
+// TestServersConverge lets people on some servers do random things in a room while links break, heal and servers restart. Then everything is
+// healed, and all servers must come to the same state and have all events. A round is determined by its seed, but for what happens at the same
+// time:
+//
+//	go test ./tests -run TestServersConverge -convergence.seed 7 -v
+func TestServersConverge(t *testing.T) {
+	t.Parallel()
+	first, last := uint64(1), *convergenceRounds
+	if *convergenceSeed != 0 {
+		first, last = *convergenceSeed, *convergenceSeed
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			newWeather(t, seed).play(*convergenceSteps)
+		})
+	}
+}
+
+// weather is what happens to some servers.
+type weather struct {
+	t      *testing.T
+	random *rand.Rand
+	net    *hearthtest.Network
+	people []*hearthtest.User // the first is the creator of the room
+	room   id.RoomID
+	ver    string
+	log    []string
+}
+
+func newWeather(t *testing.T, seed uint64) *weather {
+	t.Helper()
+	w := &weather{t: t, random: rand.New(rand.NewPCG(seed, 0)), net: hearthtest.NewNetwork(t)}
+	for i := range 2 + w.random.IntN(3) {
+		server := w.net.Start()
+		w.people = append(w.people, server.User(fmt.Sprint("first", i)), server.User(fmt.Sprint("second", i)))
+	}
+	w.ver = []string{"2", "6", "10", "11", "12"}[w.random.IntN(5)]
+	w.room = w.people[0].CreateRoom(fields{"room_version": w.ver})
+	for _, u := range w.people[1:] {
+		u.Join(w.room, home(w.people[0]))
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d, room version %s:\n%s", seed, w.ver, strings.Join(w.log, "\n"))
+		}
+	})
+	return w
+}
+
+// note remembers what was done, to be told when the round fails.
+func (w *weather) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
+
+func (w *weather) anybody() *hearthtest.User { return w.people[w.random.IntN(len(w.people))] }
+
+func (w *weather) play(steps int) {
+	hearthtest.Agree(w.t, w.room, w.people...)
+	for step := range steps {
+		w.happen(step)
+	}
+	w.note("everything is healed")
+	w.net.Mend()
+	w.gather()
+	hearthtest.Agree(w.t, w.room, w.joined()...)
+}
+
+// try does something that may well be refused.
+func (w *weather) try(u *hearthtest.User, method, path string, body fields) {
+	w.t.Helper()
+	r := u.Do(method, path, body)
+	w.note("%s %s %s %v: %d %s", u.ID, method, path, body, r.Status, r.Body)
+	if r.Status >= 500 && r.Status != 502 && r.Status != 504 {
+		w.t.Errorf("%s %s %s: %d %s", u.ID, method, path, r.Status, r.Body)
+	}
+}
+
+// happen does one thing.
+func (w *weather) happen(step int) {
+	w.t.Helper()
+	u, other := w.anybody(), w.anybody()
+	rooms := func(segments ...any) string { return path(append([]any{"rooms", w.room}, segments...)...) }
+	switch n := w.random.IntN(100); {
+	case n < 35:
+		w.try(u, "PUT", rooms("send", "m.room.message", fmt.Sprint("step", step)), fields{"msgtype": "m.text", "body": fmt.Sprint("step ", step)})
+	case n < 50:
+		w.try(u, "PUT", rooms("state", "m.room.topic", ""), fields{"topic": fmt.Sprint("step ", step)})
+	case n < 57:
+		w.try(u, "PUT", rooms("state", "example.thing", fmt.Sprint(w.random.IntN(3))), fields{"step": step})
+	case n < 65:
+		w.try(u, "PUT", rooms("state", "m.room.power_levels", ""), w.levels())
+	case n < 70:
+		w.try(u, "POST", rooms("ban"), fields{"user_id": other.ID})
+	case n < 74:
+		w.try(u, "POST", rooms("unban"), fields{"user_id": other.ID})
+	case n < 78:
+		w.try(u, "POST", rooms("kick"), fields{"user_id": other.ID})
+	case n < 81 && u != w.people[0]:
+		w.try(u, "POST", rooms("leave"), fields{})
+	case n < 85:
+		w.try(u, "POST", hearthtest.Through(path("join", w.room), home(other)), fields{})
+	case n < 88:
+		w.try(u, "PUT", rooms("state", "m.room.join_rules", ""), fields{"join_rule": []string{"public", "invite"}[w.random.IntN(2)]})
+	case n < 94 && home(u) != home(other):
+		w.note("cut %s %s", home(u), home(other))
+		w.net.Cut(home(u), home(other))
+	case n < 98 && home(u) != home(other):
+		w.note("heal %s %s", home(u), home(other))
+		w.net.Heal(home(u), home(other))
+	case n == 99:
+		w.note("restart %s", home(u))
+		u.Server().Restart()
+	}
+}
+
+// levels are random power levels, which never take those of the creator.
+func (w *weather) levels() fields {
+	users := fields{}
+	if w.ver != "12" {
+		users[string(w.people[0].ID)] = 100
+	}
+	for _, u := range w.people[1:] {
+		if n := w.random.IntN(4); n > 0 {
+			users[string(u.ID)] = []int{0, 0, 50, 90}[n]
+		}
+	}
+	return fields{"users": users, "events_default": []int{0, 0, 50}[w.random.IntN(3)]}
+}
+
+// gather makes the room public and brings somebody of each server into it, so that there is something to compare; on the way everybody hears
+// from everybody, so that nothing that somebody has is hidden from the others.
+func (w *weather) gather() {
+	w.t.Helper()
+	creator := w.people[0]
+	creator.SetState(w.room, "m.room.join_rules", "", fields{"join_rule": "public"})
+	for i := 2; i < len(w.people); i += 2 {
+		u := w.people[i]
+		if creator.Membership(w.room, u) == "ban" {
+			creator.Unban(w.room, u)
+		}
+		if u.Membership(w.room, u) == "join" && creator.Membership(w.room, u) == "join" {
+			continue
+		}
+		u.WaitUntil("being let in", func(hearthtest.Response) bool {
+			return u.Do("POST", hearthtest.Through(path("join", w.room), home(creator)), fields{}).Status == 200 && creator.Membership(w.room, u) == "join"
+		})
+	}
+	for _, u := range w.joined() {
+		w.try(u, "PUT", path("rooms", w.room, "send", "m.room.message", "last"), fields{"msgtype": "m.text", "body": "last"})
+	}
+}
+
+// joined are those in the room, as the creator sees it.
+func (w *weather) joined() []*hearthtest.User {
+	return slices.DeleteFunc(slices.Clone(w.people), func(u *hearthtest.User) bool { return w.people[0].Membership(w.room, u) != "join" })
+}

@@ -54,7 +54,8 @@ var presets = map[string]preset{
 // other sender waits.
 const maxInitial = 500
 
-// Create makes a room and returns its id. It is there as a whole or not at all. Errors: M_UNSUPPORTED_ROOM_VERSION, M_ROOM_IN_USE,
+// Create makes a room and returns its id. It is there as a whole or not at all, but for users of other servers: they are invited afterwards, and
+// those who cannot be are not. Errors: M_UNSUPPORTED_ROOM_VERSION, M_ROOM_IN_USE,
 // M_INVALID_ROOM_STATE, M_INVALID_PARAM, M_BAD_JSON, M_BAD_ALIAS, M_FORBIDDEN and M_INVITE_BLOCKED.
 func (s *Server) Create(ctx context.Context, r CreateRequest) (room id.RoomID, err error) {
 	if len(r.Invite) > maxInitial || len(r.InitialState) > maxInitial {

@@ -16,6 +16,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/pdu"
+	"github.com/hearthd/hearth/storage"
 )
 
 // inviteTime is how long the server of an invited user may take to answer.
@@ -121,15 +122,22 @@ type abroad struct {
 }
 
 // inviteAbroad invites a user of another server: the event is made at the end of the room, signed there, and becomes part of the room when it
-// comes back. What has happened in the room meanwhile counts. For who is invited already the id is empty.
+// comes back. What has happened in the room meanwhile counts. For who is invited already the id is that of the invite.
 func (s *Server) inviteAbroad(ctx context.Context, r MemberRequest) (id.EventID, error) {
 	var out *abroad
+	var already id.EventID
 	err := s.update(ctx, r.Room, func(h *head) (err error) {
-		out, err = h.draftAbroad(r)
+		if out, err = h.draftAbroad(r); err != nil || out != nil {
+			return err
+		}
+		e, err := h.auth.get(storage.StateKey{Type: spec.MRoomMember, Key: string(r.Target)})
+		if err == nil && e != nil {
+			already = e.id
+		}
 		return err
 	})
 	if err != nil || out == nil {
-		return "", err
+		return already, err
 	}
 	// The other server may have told its user already, when whoever asked goes away.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inviteTime)

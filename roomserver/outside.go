@@ -104,7 +104,12 @@ func (s *Server) keepOutside(tx *storage.Tx, version gomatrixserverlib.IRoomVers
 	if err != nil {
 		return err
 	}
-	stored, err := s.keepOutlier(tx, row, e)
+	user := id.UserID(*e.StateKey())
+	was, err := tx.Membership(row.NID, user)
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	stored, err := s.keepOutlier(tx, row, e, was.Event)
 	if err != nil {
 		return err
 	}
@@ -112,7 +117,7 @@ func (s *Server) keepOutside(tx *storage.Tx, version gomatrixserverlib.IRoomVers
 	if err != nil {
 		return err
 	}
-	user, content := id.UserID(*stored.StateKey), gjson.ParseBytes(stored.Content())
+	content := gjson.ParseBytes(stored.Content())
 	err = tx.SetMembership(storage.Membership{
 		User: user, Room: row.NID, RoomID: room, Membership: text(content.Get("membership")), Event: stored.NID, Pos: pos, Sender: stored.Sender,
 		Name: text(content.Get("displayname")), AvatarURL: text(content.Get("avatar_url")), Stripped: stripped,
@@ -142,8 +147,8 @@ func (s *Server) outsideRoom(tx *storage.Tx, room id.RoomID, version gomatrixser
 	return row, tx.SetRoomVersion(row.NID, row.Version)
 }
 
-// keepOutlier stores an event that has no place in the room here, unless it is there already.
-func (s *Server) keepOutlier(tx *storage.Tx, room *storage.Room, e *pdu.Event) (*storage.Event, error) {
+// keepOutlier stores an event that has no place in the room here, and takes that of the event replaces, unless it is there already.
+func (s *Server) keepOutlier(tx *storage.Tx, room *storage.Room, e *pdu.Event, replaces int64) (*storage.Event, error) {
 	stored, err := tx.Event(e.ID)
 	if err == nil && stored.Room != room.NID {
 		return nil, merr.New(merr.InvalidParam, "The event is one of another room")
@@ -151,11 +156,9 @@ func (s *Server) keepOutlier(tx *storage.Tx, room *storage.Room, e *pdu.Event) (
 	if err == nil || !isNotFound(err) {
 		return stored, err
 	}
-	stored = &storage.Event{
-		ID: e.ID, Room: room.NID, RoomID: room.ID, Type: e.Type(), StateKey: e.StateKey(), Sender: id.UserID(e.SenderID()), Depth: e.Depth(),
-		TS: int64(e.OriginServerTS()), Status: storage.Outlier, JSON: e.Raw,
-	}
-	if stored.NID, err = tx.NextPos(); err != nil {
+	stored = newEvent(room, e)
+	stored.Status, stored.Replaces = storage.Outlier, replaces
+	if stored.NID, err = tx.NextBackfillPos(); err != nil {
 		return nil, err
 	}
 	return stored, tx.AddEvent(stored)

@@ -295,8 +295,9 @@ func (a *App) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	var failed [5]error
-	for i, run := range []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run} {
+	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run}
+	failed := make([]error, len(runs))
+	for i, run := range runs {
 		workers.Go(func() { failed[i] = run(work) })
 	}
 	err := a.serve(ctx, a.listeners()...)

@@ -109,6 +109,11 @@ func (l *look) leftRoom(m storage.Membership) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if m.Pos > l.since.Pos || l.initial {
+		if err := r.outsideEnd(&t); err != nil {
+			return false, err
+		}
+	}
 	t.limited = t.limited || r.after == everything && !l.initial && r.history.EverJoined()
 	// Who was never in the room is told of nothing but their own rejection.
 	var state stateDelta
@@ -129,6 +134,24 @@ func (l *look) leftRoom(m storage.Membership) (bool, error) {
 	}
 	l.buf = append(l.buf, '}')
 	return true, nil
+}
+
+// outsideEnd adds to the timeline of a left room what ended an invite or a knock when this server was not in the room: such an event has no place
+// in its history.
+func (r *room) outsideEnd(t *timeline) error {
+	if r.m.Event == 0 {
+		return nil
+	}
+	ev, err := r.tx.EventAt(r.m.Event)
+	if err != nil {
+		return fmt.Errorf("load the end of a membership: %w", err)
+	}
+	if ev.Pos != 0 {
+		return nil
+	}
+	shown, err := r.wanted([]*storage.Event{ev})
+	t.events = append(t.events, shown...)
+	return err
 }
 
 // member makes place for a member of the room's object.

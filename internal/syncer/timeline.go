@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -31,7 +32,14 @@ func (r *room) timeline(span storage.Span) (timeline, error) {
 		t.start = span.UpTo
 		return t, nil
 	}
-	upTo := span.UpTo
+	// What is before a gap is not shown as if it came right before what is after it.
+	gap, err := r.tx.GapWithin(r.m.Room, span)
+	if err == nil {
+		span.After, t.limited = gap.Next, true
+	} else if !errors.Is(err, storage.ErrNotFound) {
+		return t, fmt.Errorf("look for gaps: %w", err)
+	}
+	upTo, full := span.UpTo, false
 	for scanned := 0; ; {
 		want := limit + 1 - len(t.events)
 		batch, err := r.tx.Timeline(r.m.Room, storage.Span{After: span.After, UpTo: upTo}, want, true)
@@ -49,19 +57,17 @@ func (r *room) timeline(span storage.Span) (timeline, error) {
 		}
 		for _, ev := range batch {
 			if len(t.events) == limit {
-				t.limited = true
+				full = true
 				break
 			}
 			t.events = append(t.events, ev)
 		}
-		if t.limited || end {
-			break
-		}
-		if scanned >= maxScanned {
-			t.limited = true
+		full = full || !end && scanned >= maxScanned
+		if end || full {
 			break
 		}
 	}
+	t.limited = t.limited || full
 	switch {
 	case len(t.events) == 0:
 		t.start = span.UpTo

@@ -57,7 +57,7 @@ func (r *rules) member() error {
 			return c.knock()
 		}
 	}
-	return merr.New(merr.BadJSON, "The membership is none that the room version knows")
+	return refuse("The membership is none that the room version knows")
 }
 
 func (c *change) join() error {

@@ -106,7 +106,7 @@ func TestTransactionsAreTakenOnce(t *testing.T) {
 	r.must("PUT", send+"2", body)
 	r.wantTold(`receive three !one:hs [{"id":"$a","room_id":"!one:hs"}]`, `receive two !one:hs [{"id":"$a","room_id":"!one:hs"}]`)
 	for i := range maxRemembered { // now the first is forgotten
-		r.must("PUT", fmt.Sprint(send, 10+i), `{}`)
+		r.must("PUT", fmt.Sprintf("%s1%d", send, i), `{}`)
 	}
 	r.must("PUT", send+"1", body)
 	r.wantTold(`receive two !one:hs [{"id":"$a","room_id":"!one:hs"}]`)
@@ -147,7 +147,7 @@ func TestARepetitionJoinsTheFirst(t *testing.T) {
 		})
 	}
 	for i := 1; i < maxUnderWay; i++ {
-		all.Go(func() { do(t.Context(), fmt.Sprint("other ", i)[:5]+fmt.Sprint(i)) })
+		all.Go(func() { do(t.Context(), fmt.Sprintf("other-%d", i)) })
 		<-started
 	}
 	if code, _ := do(t.Context(), "one-too-many"); code != 429 {

@@ -237,6 +237,15 @@ type entered struct {
 // among those given are loaded.
 func (h *head) change(pos, next int64, changes []storage.StateChange, given map[int64]entered) error {
 	room := h.room()
+	members := map[storage.StateKey]*authEvent{} // as they were
+	for _, c := range changes {
+		if c.Type == spec.MRoomMember && room.State != 0 {
+			var err error
+			if members[c.StateKey], err = h.auth.get(c.StateKey); err != nil {
+				return err
+			}
+		}
+	}
 	if err := h.tx.SetCurrentState(room.NID, pos, changes); err != nil {
 		return err
 	}
@@ -257,11 +266,7 @@ func (h *head) change(pos, next int64, changes []storage.StateChange, given map[
 			content = gjson.ParseBytes(now.auth.pdu.Content())
 		}
 		if c.Type == spec.MRoomMember {
-			old, err := h.auth.get(c.StateKey)
-			if err != nil {
-				return err
-			}
-			if err := h.applyMembership(now.event, pos, id.UserID(c.Key), old, content); err != nil {
+			if err := h.applyMembership(now.event, pos, id.UserID(c.Key), members[c.StateKey], content); err != nil {
 				return err
 			}
 		}

@@ -69,7 +69,9 @@ func newWeather(t *testing.T, seed uint64) *weather {
 }
 
 // note remembers what was done, to be told when the round fails.
-func (w *weather) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
+func (w *weather) note(format string, args ...any) {
+	w.log = append(w.log, fmt.Sprintf(format, args...))
+}
 
 func (w *weather) anybody() *hearthtest.User { return w.people[w.random.IntN(len(w.people))] }
 

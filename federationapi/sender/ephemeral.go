@@ -29,6 +29,7 @@ func (s *Sender) Ephemeral(to []id.ServerName, typ, key string, content json.Raw
 		at = at.Add(patience)
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, name := range to {
 		if name == s.name {
 			continue
@@ -44,8 +45,6 @@ func (s *Sender) Ephemeral(to []id.ServerName, typ, key string, content json.Raw
 		d.passing.put(parcel{typ, key, content}, limit)
 		s.ring(d, at)
 	}
-	s.mu.Unlock()
-	s.look()
 }
 
 // passing is what is said in passing to one server, oldest first.

@@ -164,33 +164,26 @@ func (s *Sender) Wake(servers []id.ServerName) {
 		}
 	}
 	s.mu.Unlock()
-	s.look()
 }
 
 // Heard says that a server has made a request, so that it may be in reach again. The client, which knows until when the server is to be left
 // alone, must hear of it first.
 func (s *Sender) Heard(server id.ServerName) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	d := s.destinations[server]
-	sooner := d != nil && d.resting && s.hasten(d)
-	s.mu.Unlock()
-	if sooner {
-		s.look()
+	if d == nil || !d.resting {
+		return
 	}
-}
-
-// hasten ends a rest early, but a server that can reach us and that we cannot reach is not tried with each of its requests.
-func (s *Sender) hasten(d *destination) bool {
+	// A server that can reach us and that we cannot reach is not tried with each of its requests.
 	const atLeast = time.Second
 	at := s.clock.Now()
 	if soonest := d.tried.Add(atLeast); at.Before(soonest) {
 		at = soonest
 	}
-	if !at.Before(d.at) {
-		return false
+	if at.Before(d.at) {
+		s.schedule(d, at)
 	}
-	s.schedule(d, at)
-	return true
 }
 
 // look makes Run look at the agenda.
@@ -222,12 +215,16 @@ func (s *Sender) ring(d *destination, at time.Time) {
 	}
 }
 
+// schedule puts a server on the agenda, or moves it there. The caller holds mu.
 func (s *Sender) schedule(d *destination, at time.Time) {
 	d.at = at
 	if d.place < 0 {
 		heap.Push(&s.agenda, d)
 	} else {
 		heap.Fix(&s.agenda, d.place)
+	}
+	if d.place == 0 {
+		s.look()
 	}
 }
 
@@ -267,10 +264,17 @@ func (s *Sender) rest(d *destination, until time.Time) {
 	s.mu.Lock()
 	d.working, d.resting = false, true
 	d.passing.rest()
-	s.schedule(d, until)
 	s.sending--
+	s.schedule(d, until)
+	s.freed()
 	s.mu.Unlock()
-	s.look()
+}
+
+// freed has Run look whether somebody waits for the worker that has ended just now. The caller holds mu.
+func (s *Sender) freed() {
+	if s.sending == maxSending-1 {
+		s.look()
+	}
 }
 
 // end ends the work for a server, unless there may be more of it, which it reports.
@@ -284,7 +288,7 @@ func (s *Sender) end(d *destination) bool {
 	d.working = false
 	delete(s.destinations, d.name)
 	s.sending--
+	s.freed()
 	s.mu.Unlock()
-	s.look()
 	return true
 }

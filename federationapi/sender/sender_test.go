@@ -317,7 +317,6 @@ func TestAServerIsLeftAloneUntilItsTimeOrUntilItIsHeardOf(t *testing.T) {
 		r.sender.Heard(two)
 		r.pass(1, time.Second) // it is not tried with each of its requests
 		check(t, "id", first.Txn, r.sent("a b", nil).Txn)
-		r.pass(1, gap)
 		check(t, "left", 0, r.left(two))
 	})
 }

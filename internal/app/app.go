@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hearthd/hearth/clientapi"
+	"github.com/hearthd/hearth/federationapi"
 	"github.com/hearthd/hearth/federationapi/fedclient"
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/admin"
@@ -35,6 +36,7 @@ import (
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/mediaapi"
+	"github.com/hearthd/hearth/mediaapi/remotemedia"
 	"github.com/hearthd/hearth/mediaapi/thumbnail"
 	"github.com/hearthd/hearth/roomserver"
 	"github.com/hearthd/hearth/storage"
@@ -50,6 +52,7 @@ type App struct {
 	key      keyfile.Key
 	doorbell *hub.Hub
 	peers    *federation
+	inbound  *federationapi.API
 	accounts *account.Service
 	edus     *edu.Service
 	e2ee     *e2ee.Service
@@ -145,15 +148,18 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Syncer: syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
 		E2EE:   a.e2ee,
 	})
+	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Servers: a.peers, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
-	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.media.Routes(), a.health())
+	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.inbound.Routes(), a.media.Routes(), a.health())
 	return err
 }
 
 // openDirectory builds what finds rooms and people.
 func (a *App) openDirectory(cfg *config.Config, c clock.Clock) *directory.Service {
-	return directory.New(directory.Parts{Server: id.ServerName(cfg.Server.Name), Store: a.store, Clock: c, Log: a.log})
+	return directory.New(directory.Parts{
+		Server: id.ServerName(cfg.Server.Name), Store: a.store, Remote: a.peers.client, Clock: c, Log: a.log,
+	})
 }
 
 // openMedia builds the media repository.
@@ -169,7 +175,7 @@ func (a *App) openMedia(cfg *config.Config, c clock.Clock) (*mediaapi.Service, e
 	return mediaapi.New(mediaapi.Parts{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Blobs: blobs, Hub: a.doorbell, Clock: c, Config: cfg.Media,
 		Thumbnails: thumbnail.New(limits, cfg.Media.ThumbnailWorkers), Web: safehttp.New(guard, "Mozilla/5.0 (compatible; Hearth link preview; bot)"),
-		Log: a.log, Metrics: a.metrics,
+		Remote: remotemedia.New(a.peers.client), Log: a.log, Metrics: a.metrics,
 	})
 }
 
@@ -295,7 +301,7 @@ func (a *App) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run}
+	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run, a.inbound.Run}
 	failed := make([]error, len(runs))
 	for i, run := range runs {
 		workers.Go(func() { failed[i] = run(work) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 
+	"github.com/hearthd/hearth/federationapi"
 	"github.com/hearthd/hearth/federationapi/fedclient"
 	"github.com/hearthd/hearth/federationapi/sender"
 	"github.com/hearthd/hearth/internal/config"
@@ -60,4 +61,13 @@ func (f *federation) AuthenticateServer(ctx context.Context, r *http.Request, bo
 		f.sender.Heard(origin)
 	}
 	return origin, err
+}
+
+// openInbound builds what other servers see of this one.
+func (a *App) openInbound(opts Options) *federationapi.API {
+	ephemera, _ := any(a.edus).(federationapi.Ephemera)
+	return federationapi.New(federationapi.Deps{
+		Config: a.live, Version: opts.Version, Store: a.store, Rooms: a.rooms, Ephemera: ephemera, Keys: a.e2ee, KeyServer: a.peers.ring,
+		Remote: a.peers.client, Accounts: a.accounts, Clock: opts.Clock, Log: a.log,
+	})
 }

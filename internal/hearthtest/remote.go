@@ -232,6 +232,13 @@ type Request struct {
 // Var is a part of the path.
 func (q *Request) Var(name string) string { return q.http.PathValue(name) }
 
+// URL is what was asked for.
+func (q *Request) URL() *url.URL {
+	out := *q.http.URL
+	out.Scheme, out.Host = "https", q.http.Host
+	return &out
+}
+
 // Context ends when the other server hangs up.
 func (q *Request) Context() context.Context { return q.http.Context() }
 
@@ -306,12 +313,10 @@ func (r *Remote) serve(w http.ResponseWriter, req *http.Request, endpoint string
 	r.mu.Lock()
 	script := r.scripts[endpoint]
 	r.mu.Unlock()
-	var reply Reply
-	if script != nil {
-		reply = script(q)
-	} else {
-		reply = q.Honest()
+	if script == nil {
+		script = (*Request).Honest
 	}
+	reply := script(q)
 	r.mu.Lock()
 	r.requests = append(r.requests, q)
 	r.ring()

@@ -5,6 +5,7 @@ package authrules
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -38,7 +39,7 @@ func Allowed(version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU
 	switch {
 	case create == nil:
 		return refuse("The room has no create event")
-	case create.RoomID() != event.RoomID():
+	case roomOf(version, create) != roomOf(version, event):
 		return refuse("The create event is that of another room")
 	case !r.federated():
 		return refuse("The room is not federated")
@@ -73,7 +74,7 @@ func createAllowed(version gomatrixserverlib.IRoomVersion, event gomatrixserverl
 		return refuse("A create event must be the first event of its room")
 	case version.DomainlessRoomIDs() && gjson.GetBytes(event.JSON(), "room_id").Exists():
 		return refuse("The create event is the room's id, so it cannot have one")
-	case !version.DomainlessRoomIDs() && id.RoomID(event.RoomID().String()).Server() != id.UserID(event.SenderID()).Server():
+	case !version.DomainlessRoomIDs() && roomOf(version, event).Server() != id.UserID(event.SenderID()).Server():
 		return refuse("The room's id is not one of the server that creates it")
 	case room.Exists() && !gomatrixserverlib.KnownRoomVersion(gomatrixserverlib.RoomVersion(text(room))):
 		return refuse("The room version is not known")
@@ -83,6 +84,14 @@ func createAllowed(version gomatrixserverlib.IRoomVersion, event gomatrixserverl
 		return refuse("additional_creators must be a list of user ids")
 	}
 	return nil
+}
+
+// roomOf is the room of an event. The library's own answer is a panic for ids that it does not like.
+func roomOf(version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU) id.RoomID {
+	if version.DomainlessRoomIDs() && event.Type() == spec.MRoomCreate && event.StateKeyEquals("") {
+		return id.RoomID("!" + strings.TrimPrefix(event.EventID(), "$"))
+	}
+	return id.RoomID(text(gjson.GetBytes(event.JSON(), "room_id")))
 }
 
 func userIDs(list gjson.Result) bool {

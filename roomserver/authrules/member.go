@@ -136,8 +136,7 @@ func (c *change) invite() error {
 
 func (c *change) leave() error {
 	if c.target == c.sender {
-		switch c.was {
-		case spec.Invite, spec.Join, spec.Knock:
+		if c.was == spec.Invite || c.was == spec.Join || c.was == spec.Knock && knowsKnock(c.version) {
 			return nil
 		}
 		return refuse("%s cannot leave a room that they are not in", c.target)

@@ -74,6 +74,7 @@ func CheckAuthEvents(
 		}
 		named[a] = true
 	}
+	room := roomOf(version, event)
 	create := storage.StateKey{Type: spec.MRoomCreate}
 	wanted := append(AuthTypes(version, event), create)
 	seen := make(map[storage.StateKey]bool, len(authEvents))
@@ -85,7 +86,7 @@ func CheckAuthEvents(
 		switch {
 		case slices.Contains(rejected, id.EventID(a.EventID())):
 			return refuse("The auth event %s was rejected", a.EventID())
-		case a.RoomID() != event.RoomID(): // MSC4307
+		case roomOf(version, a) != room: // MSC4307
 			return refuse("The auth event %s is from another room", a.EventID())
 		case seen[key]:
 			return refuse("There are several auth events of type %s", a.Type())

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/hearthd/hearth/internal/clientevent"
+	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/filter"
 	"github.com/hearthd/hearth/internal/history"
 	"github.com/hearthd/hearth/internal/id"
@@ -109,48 +110,60 @@ func parseWalk(r *web.Request, dir string) (history.Walk, error) {
 
 // Spec: client-server-api#get_matrixclientv3roomsroomidmessages
 func (a *API) messages(ctx context.Context, r *web.Request) (any, error) {
+	walk, err := parseWalk(r, "")
+	if err != nil {
+		return nil, err
+	}
+	if walk.Filter, err = eventFilter(r); err != nil {
+		return nil, err
+	}
+	if walk.Filter != nil {
+		walk.Limit = walk.Filter.Limit(walk.Limit, walk.Limit)
+	}
 	var out web.RawJSON
-	err := a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
-		walk, err := parseWalk(r, "")
-		if err != nil {
+	page := func(past int64) (reached, error) {
+		var p history.Page
+		err := a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) (err error) {
+			out, p, err = a.page(tx, r, room, walk, past)
 			return err
-		}
-		if walk.Filter, err = eventFilter(r); err != nil {
-			return err
-		}
-		if walk.From, err = room.Edge(walk.From); err != nil {
-			return err
-		}
-		if walk.Filter != nil {
-			walk.Limit = walk.Filter.Limit(walk.Limit, walk.Limit)
-		}
-		page, err := room.Walk(walk)
-		if err != nil {
-			return err
-		}
-		var state []*storage.Event
-		if walk.Filter != nil && walk.Filter.LazyLoadMembers {
-			if state, err = room.Senders(page.Events); err != nil {
-				return err
-			}
-		}
-		batch, err := clientevent.Prepare(tx, viewer(r), slices.Concat(page.Events, state), room.Options(a.clock.Now()))
-		if err != nil {
-			return err
-		}
-		o := newObject(sizeOf(page.Events) + sizeOf(state))
-		o.text("start", token.Room(walk.From).String())
-		if page.More || !isLast(walk, page.Events) {
-			o.text("end", token.Room(page.End).String())
-		}
-		o.events("chunk", batch, page.Events)
-		if state != nil {
-			o.events("state", batch, state)
-		}
-		out = o.end()
-		return nil
-	})
+		})
+		return reached{p.Gap, len(p.Events)}, err
+	}
+	err = a.acrossGap(ctx, r, walk.Limit, page)
 	return out, err
+}
+
+// page is the answer of /messages.
+func (a *API) page(tx *storage.ReadTx, r *web.Request, room *history.Room, walk history.Walk, past int64) (web.RawJSON, history.Page, error) {
+	var page history.Page
+	var err error
+	walk.Past = past
+	if walk.From, err = room.Edge(walk.From); err != nil {
+		return nil, page, err
+	}
+	if page, err = room.Walk(walk); err != nil {
+		return nil, page, err
+	}
+	var state []*storage.Event
+	if walk.Filter != nil && walk.Filter.LazyLoadMembers {
+		if state, err = room.Senders(page.Events); err != nil {
+			return nil, page, err
+		}
+	}
+	batch, err := clientevent.Prepare(tx, viewer(r), slices.Concat(page.Events, state), room.Options(a.clock.Now()))
+	if err != nil {
+		return nil, page, err
+	}
+	o := newObject(sizeOf(page.Events) + sizeOf(state))
+	o.text("start", token.Room(walk.From).String())
+	if page.More || !isLast(walk, page.Events) {
+		o.text("end", token.Room(page.End).String())
+	}
+	o.events("chunk", batch, page.Events)
+	if state != nil {
+		o.events("state", batch, state)
+	}
+	return o.end(), page, nil
 }
 
 // isLast reports whether a page shows by itself that nothing follows it: it is empty, comes to the point that the client named, or to the
@@ -192,31 +205,40 @@ func (a *API) eventContext(ctx context.Context, r *web.Request) (any, error) {
 		return nil, err
 	}
 	var out web.RawJSON
-	err = a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
-		c, err := room.Around(id.EventID(r.Var("eventID")), (limit+1)/2, limit/2, f)
-		if err != nil {
-			return noEvent(err)
-		}
-		state, err := room.StateAround(c, f)
-		if err != nil {
+	around := func(past int64) (reached, error) {
+		var c history.Context
+		err := a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) (err error) {
+			if c, err = room.Around(id.EventID(r.Var("eventID")), (limit+1)/2, limit/2, past, f); err != nil {
+				return noEvent(err)
+			}
+			out, err = a.context(tx, r, room, c, f)
 			return err
-		}
-		all := slices.Concat(c.Before.Events, c.After.Events, state)
-		batch, err := clientevent.Prepare(tx, viewer(r), append(all, c.Event), room.Options(a.clock.Now()))
-		if err != nil {
-			return err
-		}
-		o := newObject(sizeOf(all) + sizeOf(nil))
-		o.text("start", token.Room(c.Before.End).String())
-		o.text("end", token.Room(c.After.End).String())
-		o.raw("event", batch.Append(nil, c.Event))
-		o.events("events_before", batch, c.Before.Events)
-		o.events("events_after", batch, c.After.Events)
-		o.events("state", batch, state)
-		out = o.end()
-		return nil
-	})
+		})
+		return reached{c.Before.Gap, 1}, err // the event itself is something to show
+	}
+	err = a.acrossGap(ctx, r, (limit+1)/2, around)
 	return out, err
+}
+
+// context is the answer of /context.
+func (a *API) context(tx *storage.ReadTx, r *web.Request, room *history.Room, c history.Context, f *filter.RoomEventFilter) (web.RawJSON, error) {
+	state, err := room.StateAround(c, f)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Concat(c.Before.Events, c.After.Events, state)
+	batch, err := clientevent.Prepare(tx, viewer(r), append(all, c.Event), room.Options(a.clock.Now()))
+	if err != nil {
+		return nil, err
+	}
+	o := newObject(sizeOf(all) + sizeOf(nil))
+	o.text("start", token.Room(c.Before.End).String())
+	o.text("end", token.Room(c.After.End).String())
+	o.raw("event", batch.Append(nil, c.Event))
+	o.events("events_before", batch, c.Before.Events)
+	o.events("events_after", batch, c.After.Events)
+	o.events("state", batch, state)
+	return o.end(), nil
 }
 
 // Spec: client-server-api#get_matrixclientv1roomsroomidtimestamp_to_event
@@ -232,19 +254,55 @@ func (a *API) timestampToEvent(ctx context.Context, r *web.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	var out struct {
-		EventID id.EventID `json:"event_id"`
-		TS      int64      `json:"origin_server_ts"`
-	}
+	var near fedtypes.EventMoment
+	ask := false
 	err = a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
 		ev, err := room.Near(int64(ts), back)
-		if errors.Is(err, storage.ErrNotFound) {
-			return merr.New(merr.NotFound, "There is no event of the room in that direction from the timestamp")
-		}
 		if err == nil {
-			out.EventID, out.TS = ev.ID, ev.TS
+			near = fedtypes.EventMoment{ID: ev.ID, TS: ev.TS}
+		} else if !errors.Is(err, storage.ErrNotFound) {
+			return err
 		}
+		ask, err = room.NextToGap(ev, back)
 		return err
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	if ask {
+		if near, err = a.nearElsewhere(ctx, r, int64(ts), back, near); err != nil {
+			return nil, err
+		}
+	}
+	if near.ID == "" {
+		return nil, merr.New(merr.NotFound, "There is no event of the room in that direction from the timestamp")
+	}
+	return struct {
+		EventID id.EventID `json:"event_id"`
+		TS      int64      `json:"origin_server_ts"`
+	}{near.ID, near.TS}, nil
+}
+
+// nearElsewhere asks other servers for an event closer to a time than the one that is known here. One that is fetched and turns out to be hidden
+// from the caller does not count.
+func (a *API) nearElsewhere(ctx context.Context, r *web.Request, ts int64, back bool, known fedtypes.EventMoment) (fedtypes.EventMoment, error) {
+	room, err := r.RoomID("roomID")
+	if err != nil {
+		return known, err
+	}
+	found, err := a.rooms.EventNear(ctx, room, ts, back, known)
+	if errors.Is(err, storage.ErrNotFound) {
+		return known, nil
+	}
+	if err != nil {
+		return known, err
+	}
+	err = a.viewRoom(ctx, r, func(tx *storage.ReadTx, room *history.Room) error {
+		ev, err := tx.EventInRoom(room.NID, found.ID)
+		if err == nil && !room.Sees(ev) {
+			found = known
+		}
+		return ignoreNotFound(err)
+	})
+	return found, err
 }

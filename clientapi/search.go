@@ -167,7 +167,7 @@ func (s *searchAnswer) write(q history.Query) (web.RawJSON, error) {
 			continue
 		}
 		before, after := s.req.around()
-		c, err := f.Room.Around(f.Event.ID, before, after, nil)
+		c, err := f.Room.Around(f.Event.ID, before, after, 0, nil)
 		if err != nil {
 			return nil, err
 		}

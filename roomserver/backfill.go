@@ -2,6 +2,8 @@ package roomserver
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 
@@ -17,7 +19,8 @@ const (
 )
 
 // Backfill fetches history into the nearest gap below a place in the timeline of a room, and says whether there is now more than before. What it
-// fetches gets places in the gap: it is older than all that is above, and newer than what is below.
+// fetches gets places in the gap: it is older than all that is above, and newer than what is below. An error says that no server could be asked;
+// without one, and without more, those that were asked have nothing.
 //
 // Spec: server-server-api#backfilling-and-retrieving-missing-events
 func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limit int) (more bool, err error) {
@@ -47,6 +50,8 @@ func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limi
 	if err != nil {
 		return false, err
 	}
+	var unreachable error
+	answered := false
 	for _, server := range servers[:min(len(servers), backfillTries)] {
 		in.origin = server
 		raw, err := s.peers.Remote.Backfill(ctx, server, room, gap.Missing[:min(len(gap.Missing), backfillNames)], min(max(limit, 1), maxBackfill))
@@ -55,8 +60,12 @@ func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limi
 				return false, ctx.Err()
 			}
 			s.log.Debug("cannot backfill", slog.String("room", string(room)), slog.String("from", string(server)), slog.Any("error", err))
+			var refusal RemoteError
+			answered = answered || errors.As(err, &refusal)
+			unreachable = errors.Join(unreachable, err)
 			continue
 		}
+		answered = true
 		events := in.supporting(ctx, raw)
 		if len(events) == 0 {
 			continue
@@ -76,6 +85,9 @@ func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limi
 		if filled > 0 {
 			return true, nil
 		}
+	}
+	if !answered && unreachable != nil {
+		return false, fmt.Errorf("backfill %s: %w", room, unreachable)
 	}
 	return false, nil
 }

@@ -2,6 +2,7 @@ package roomserver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -117,46 +118,47 @@ func (d *doors) enter(ctx context.Context, room id.RoomID) (leave func(), err er
 	}
 }
 
-// candidates lists the servers through which the sender may reach the room, the most promising first: those that the client names, that of who
-// has invited, those that are or were in the room, that of the room id, and those of the creators and of others who
-// are named in its stripped state.
-func (s *Server) candidates(tx *storage.ReadTx, r MemberRequest) ([]id.ServerName, error) {
-	out := serverList{own: s.cfg.Name}
-	out.add(r.Via...)
+// candidates lists the servers through which the sender may reach the room, the most promising first: those that the client names and that of
+// who has invited, and apart from them, for when those do not even know the room, the ones that are or were in the room, that of the room id, and
+// those of the creators and of others who are named in its stripped state.
+func (s *Server) candidates(tx *storage.ReadTx, r MemberRequest) (named, others []id.ServerName, err error) {
+	first, then := serverList{own: s.cfg.Name}, serverList{own: s.cfg.Name}
+	first.add(r.Via...)
 	row, err := tx.Room(r.Room)
 	if err != nil && !isNotFound(err) {
-		return nil, err
+		return nil, nil, err
 	}
 	var seen []id.ServerName
 	if err == nil {
 		m, err := tx.Membership(row.NID, r.Sender)
 		if err != nil && !isNotFound(err) {
-			return nil, err
+			return nil, nil, err
 		}
-		if err == nil {
-			out.add(m.Sender.Server())
-			seen = strippedServers(m.Stripped)
+		if err == nil && m.Membership == spec.Invite {
+			first.add(m.Sender.Server())
 		}
+		seen = strippedServers(m.Stripped)
 		if row.State != 0 {
 			a, err := s.state(tx, r.Room)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			inviters, err := a.inviters()
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			out.add(inviters...)
+			then.add(inviters...)
 		}
 		servers, err := tx.ServersInRoom(row.NID)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		out.add(servers...)
+		then.add(servers...)
 	}
-	out.add(r.Room.Server())
-	out.add(seen...)
-	return out.list, nil
+	then.add(r.Room.Server())
+	then.add(seen...)
+	then.list = slices.DeleteFunc(then.list, func(n id.ServerName) bool { return slices.Contains(first.list, n) })
+	return first.list, then.list, nil
 }
 
 // serverList is a list of servers without ours, empty names and repetitions.
@@ -207,11 +209,34 @@ func (s *Server) offered() []gomatrixserverlib.RoomVersion {
 	return out
 }
 
+// plan is what a handshake begins with.
+type plan struct {
+	named, others []id.ServerName // whom to ask
+	content       json.RawMessage // of the event
+}
+
+// plan finds out whom to ask for a membership of the sender, and what its event is to say.
+func (s *Server) plan(ctx context.Context, r MemberRequest, membership string) (p plan, err error) {
+	err = s.store.View(ctx, func(tx *storage.ReadTx) error {
+		if p.named, p.others, err = s.candidates(tx, r); err == nil {
+			p.content, err = s.memberContent(tx, r, membership)
+		}
+		return err
+	})
+	return p, err
+}
+
+// knowsRoom is the least weight of what servers say who know the room.
+const knowsRoom = 2
+
 // tryEach asks one server after the other until one does what is wanted. If none does, the error is the most telling of what they said, in our
 // own words, and fallback if there is none to ask.
-func (s *Server) tryEach(ctx context.Context, what string, servers []id.ServerName, fallback error, do func(ctx context.Context, to id.ServerName) error) error {
+func (s *Server) tryEach(ctx context.Context, what string, p plan, fallback error, do func(ctx context.Context, to id.ServerName) error) error {
 	worst, telling := fallback, -1
-	for _, to := range servers {
+	for i, to := range slices.Concat(p.named, p.others) {
+		if i == len(p.named) && telling >= knowsRoom {
+			break
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -50,11 +50,11 @@ func (s *Server) Join(ctx context.Context, r MemberRequest) error {
 	// Whoever asked may go away; a join that another server has accepted is finished all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handshakeTime)
 	defer cancel()
-	servers, content, err := s.outline(ctx, r, spec.Join)
+	p, err := s.plan(ctx, r, spec.Join)
 	if err != nil {
 		return err
 	}
-	err = s.tryEach(ctx, "join", servers, away.why, func(ctx context.Context, to id.ServerName) error { return s.joinThrough(ctx, to, r, content) })
+	err = s.tryEach(ctx, "join", p, away.why, func(ctx context.Context, to id.ServerName) error { return s.joinThrough(ctx, to, r, p.content) })
 	if err != nil {
 		return err
 	}
@@ -74,17 +74,6 @@ func (s *Server) joinHere(ctx context.Context, r MemberRequest) error {
 		return err
 	})
 	return knownElsewhere(err)
-}
-
-// outline is what a handshake begins with: the servers to ask, and the content of the event.
-func (s *Server) outline(ctx context.Context, r MemberRequest, membership string) (servers []id.ServerName, content json.RawMessage, err error) {
-	err = s.store.View(ctx, func(tx *storage.ReadTx) error {
-		if servers, err = s.candidates(tx, r); err == nil {
-			content, err = s.memberContent(tx, r, membership)
-		}
-		return err
-	})
-	return servers, content, err
 }
 
 // joinThrough joins a room with the help of a server that is in it.

@@ -38,11 +38,11 @@ func (s *Server) Knock(ctx context.Context, r MemberRequest) error {
 	defer leave()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handshakeTime)
 	defer cancel()
-	servers, content, err := s.outline(ctx, r, spec.Knock)
+	p, err := s.plan(ctx, r, spec.Knock)
 	if err != nil {
 		return err
 	}
-	return s.tryEach(ctx, "knock", servers, away.why, func(ctx context.Context, to id.ServerName) error { return s.knockThrough(ctx, to, r, content) })
+	return s.tryEach(ctx, "knock", p, away.why, func(ctx context.Context, to id.ServerName) error { return s.knockThrough(ctx, to, r, p.content) })
 }
 
 // knockThrough knocks with the help of a server that is in the room.

@@ -86,7 +86,7 @@ func (s *Server) leaveHere(ctx context.Context, r MemberRequest) error {
 // leaveOutside rejects an invite to a room that this server is not in, or retracts a knock. Servers in the room that cannot be reached, or do
 // not let the user go, keep nobody: then it is only here that the user has left.
 func (s *Server) leaveOutside(ctx context.Context, r MemberRequest) error {
-	servers, content, err := s.outline(ctx, r, spec.Leave)
+	out, err := s.plan(ctx, r, spec.Leave)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (s *Server) leaveOutside(ctx context.Context, r MemberRequest) error {
 	}); err != nil {
 		return err
 	}
-	err = s.tryEach(ctx, "leave", servers, errUnreachable, func(ctx context.Context, to id.ServerName) error {
+	err = s.tryEach(ctx, "leave", out, errUnreachable, func(ctx context.Context, to id.ServerName) error {
 		t, err := func() (fedtypes.Template, error) {
 			ctx, cancel := context.WithTimeout(ctx, makeTime)
 			defer cancel()
@@ -113,7 +113,7 @@ func (s *Server) leaveOutside(ctx context.Context, r MemberRequest) error {
 		if err != nil {
 			return err
 		}
-		event, raw, err := s.complete(p, r, content)
+		event, raw, err := s.complete(p, r, out.content)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/tidwall/gjson"
 
@@ -41,7 +42,8 @@ type world struct {
 func newWorld(t *testing.T, names ...id.ServerName) *world {
 	t.Helper()
 	w := &world{t: t, servers: map[id.ServerName]*fixture{}, down: map[id.ServerName]bool{}, calls: map[string]int{}}
-	now := clock.NewFake(time.UnixMilli(1_700_000_000_000))
+	// State resolution goes by time where nothing else tells events apart.
+	now := ticking{clock.NewFake(time.UnixMilli(1_700_000_000_000))}
 	for i, name := range names {
 		seed := []byte("01234567890123456789012345678901")
 		seed[0] = byte('a' + i)
@@ -52,6 +54,14 @@ func newWorld(t *testing.T, names ...id.ServerName) *world {
 		w.servers[name] = &fixture{Server: s, t: t, store: store, accounts: accounts}
 	}
 	return w
+}
+
+// ticking is a clock that goes on whenever somebody looks at it.
+type ticking struct{ *clock.Fake }
+
+func (c ticking) Now() time.Time {
+	c.Advance(time.Millisecond)
+	return c.Fake.Now()
 }
 
 // user makes an account.
@@ -407,7 +417,7 @@ func (w *world) sameState(room id.RoomID, a, b *fixture) {
 		slices.Sort(out)
 		return out
 	}
-	if x, y := state(a), state(b); !slices.Equal(x, y) {
-		w.t.Errorf("the state of %s differs:\n%s has %q\n%s has %q", room, a.cfg.Name, x, b.cfg.Name, y)
+	if diff := cmp.Diff(state(a), state(b)); diff != "" {
+		w.t.Errorf("the state of %s on %s and %s:\n%s", room, a.cfg.Name, b.cfg.Name, diff)
 	}
 }

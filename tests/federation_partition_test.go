@@ -15,6 +15,7 @@ func threeInARoom(t *testing.T, version string) (net *hearthtest.Network, room i
 	net, alice, bob = pair(t)
 	carol = net.Start().User("carol")
 	room = alice.CreateRoom(fields{"room_version": version})
+	describe(t, room, alice, bob, carol)
 	bob.Join(room, home(alice))
 	carol.Join(room, home(alice))
 	alice.WaitForMembership(room, bob.ID, "join")
@@ -22,6 +23,18 @@ func threeInARoom(t *testing.T, version string) (net *hearthtest.Network, room i
 	bob.WaitForState(room, "m.room.power_levels", "", func(r hearthtest.Response) bool { return r.At("users", bob.ID).Int() == 90 })
 	hearthtest.Agree(t, room, alice, bob, carol)
 	return net, room, alice, bob, carol
+}
+
+// describe makes a test that fails tell what the servers of some people have of a room.
+func describe(t *testing.T, room id.RoomID, people ...*hearthtest.User) {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, u := range people {
+				t.Log(u.Server().Describe(room))
+			}
+		}
+	})
 }
 
 func TestBothSidesOfAPartitionGoOn(t *testing.T) {
@@ -68,6 +81,7 @@ func TestPowerLevelsAndBansOnBothSidesOfAPartition(t *testing.T) {
 			carol.Refused("PUT", path("rooms", room, "send", "m.room.message", "no"), fields{"body": "x"}, 403, "M_FORBIDDEN")
 			bob.Say(room, "of bob")
 
+			carol.CatchUp()
 			net.Mend()
 			alice.Say(room, "over")
 			bob.WaitFor(room, "over")

@@ -242,6 +242,7 @@ func TestJoiningThroughServersOfWhichSomeFail(t *testing.T) {
 	alice, bob, carol := a.User("alice"), b.User("bob"), c.User("carol")
 	room := alice.CreateRoom()
 	bob.Join(room, a.Name)
+	carol.Join(alice.CreateRoom(), a.Name) // so that her server knows what that of alice signs with
 	net.Cut(a.Name, c.Name)
 	carol.Join(room, "nowhere.test", a.Name, b.Name)
 	bob.WaitForMembership(room, carol.ID, "join")

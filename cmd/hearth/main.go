@@ -75,6 +75,7 @@ func commands() []command {
 		{name: "media quarantine", args: "MXC", summary: "hide an upload from everybody", run: quarantineMedia},
 		{name: "media release", args: "MXC", summary: "end a quarantine", run: releaseMedia},
 		{name: "media access", args: "MXC public|restricted|freeze", summary: "overrule the freeze for an upload, or no longer", run: setMediaAccess},
+		{name: "federation check", args: "NAME", summary: "go to another server step by step and say what is wrong", run: checkFederation},
 		{name: "check-config", summary: "say what is wrong with the configuration", run: checkConfig},
 		{name: "version", summary: "print the version", run: printVersion},
 	}
@@ -141,6 +142,9 @@ func pick(args []string) (command, []string, error) {
 	}
 	if args[0] == "media" {
 		return command{}, nil, usagef("media needs one of show, quarantine, release and access; see hearth help")
+	}
+	if args[0] == "federation" {
+		return command{}, nil, usagef("federation needs check; see hearth help")
 	}
 	return command{}, nil, usagef("there is no command %q; see hearth help", args[0])
 }

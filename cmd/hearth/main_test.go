@@ -74,6 +74,14 @@ func TestExitCodes(t *testing.T) {
 			stderr: "hearth: user needs one of create, reset-password, deactivate and list; see hearth help\n",
 		},
 		{
+			name: "a check of what is no server", args: []string{"federation", "check", "https://a.example"}, code: exitUsage,
+			stderr: "hearth: \"https://a.example\" is not a server name like example.org\n",
+		},
+		{
+			name: "a check of a server that may not be connected to", args: []string{"federation", "check", "127.0.0.1"}, code: exitFailure,
+			stdout: "  127.0.0.1 says itself where it is", stderr: "hearth: there is a problem with 127.0.0.1: see the line marked with !\n",
+		},
+		{
 			name: "an unknown flag", args: []string{"serve", "--media.frees"}, code: exitUsage,
 			stderr: "hearth: serve: unknown flag: --media.frees\n",
 		},

@@ -107,7 +107,8 @@ func (c *Client) judge(ctx context.Context, to id.ServerName, asked time.Time, e
 	switch {
 	case err == nil, errors.As(err, &refused), errors.Is(err, errTrouble):
 		c.backoff.heard(ctx, to)
-	case errors.Is(err, ErrBackoff), errors.Is(err, errOurs), ctx.Err() != nil: // nothing was learned: whoever asked went away
+	case errors.Is(err, ErrBackoff), errors.Is(err, errOurs): // it was not asked
+	case ctx.Err() != nil, c.work.Stopping(): // whoever asked went away
 	default:
 		c.backoff.failed(ctx, to, asked)
 	}

@@ -23,7 +23,7 @@ const (
 	maxSRV     = 8
 	// maxKnown is the number of servers in each cache.
 	maxKnown = 20_000
-	// suspectAge is how old a .well-known file has to be for a server that is not where it says to make us look again.
+	// suspectAge is how old a look for a .well-known file has to be for a server that is not where it should be to make us look again.
 	suspectAge = 10 * time.Minute
 )
 
@@ -93,7 +93,7 @@ func (d *discovery) lost(server id.ServerName) {
 	delete(d.routes, server)
 	host := server.Host()
 	file, ok := d.files[host]
-	if now := d.clock.Now(); ok && file.delegate != "" && now.Sub(file.fetched) > suspectAge {
+	if now := d.clock.Now(); ok && now.Sub(file.looked) > suspectAge {
 		file.until = now
 		d.files[host] = file
 	}
@@ -145,10 +145,10 @@ func (d *discovery) wellKnown(ctx context.Context, host string, tell func(Step))
 	}
 	delegate, life, err := d.fetchWellKnown(ctx, host)
 	now := d.clock.Now()
-	file := wellKnown{delegate: delegate, until: now.Add(life), fetched: now}
+	file := wellKnown{delegate: delegate, until: now.Add(life), looked: now, fetched: now}
 	if err != nil {
 		file = before.failed(now, errors.Is(err, errNoWellKnown))
-		tell(Step{Text: fmt.Sprintf("https://%s/.well-known/matrix/server does not delegate: %v.", host, err)})
+		tell(Step{Text: fmt.Sprintf("https://%s/.well-known/matrix/server does not delegate: %s.", host, plainly(err))})
 	} else {
 		tell(Step{Text: fmt.Sprintf("https://%s/.well-known/matrix/server delegates to %s (good for %s).", host, delegate, life)})
 	}
@@ -165,7 +165,7 @@ func (d *discovery) wellKnown(ctx context.Context, host string, tell func(Step))
 // short trouble there would send requests to where the server is not.
 func (w wellKnown) failed(now time.Time, answered bool) wellKnown {
 	wait := wellKnownMin << min(w.failures, 4)
-	next := wellKnown{until: now.Add(min(wait, wellKnownError)), failures: w.failures + 1}
+	next := wellKnown{until: now.Add(min(wait, wellKnownError)), looked: now, failures: w.failures + 1}
 	if w.delegate != "" && !answered && now.Sub(w.fetched) < wellKnownMax {
 		next.delegate, next.fetched = w.delegate, w.fetched
 	}
@@ -194,7 +194,7 @@ func (d *discovery) services(ctx context.Context, host string, tell func(Step)) 
 			if errors.As(failed[i], &missing) && missing.IsNotFound || failed[i] == nil {
 				tell(Step{Text: fmt.Sprintf("The DNS has no SRV record %s.", record)})
 			} else {
-				tell(Step{Text: fmt.Sprintf("The DNS did not say whether there is an SRV record %s: %v.", record, failed[i])})
+				tell(Step{Text: fmt.Sprintf("The DNS did not say whether there is an SRV record %s: %s.", record, plainly(failed[i]))})
 			}
 			continue
 		}

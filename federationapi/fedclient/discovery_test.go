@@ -252,31 +252,34 @@ func TestWhatWasFoundIsKept(t *testing.T) {
 	now.Advance(time.Second)
 	find("m.example:8448", 2)
 
-	// A server whose file cannot be had for a while is still where it said.
-	status = 503
+	// A file that is gone does not count any more; it is looked for again sooner at first.
+	status, body = 404, "<html>"
 	now.Advance(2 * time.Hour)
-	body = "<html>"
-	find("b.example", 3) // it did answer: there is no file any more
 	find("b.example", 3)
-	now.Advance(4 * time.Minute)
+	now.Advance(5*time.Minute - time.Second)
 	find("b.example", 3)
-	now.Advance(time.Minute)
-	find("b.example", 4) // failures are looked at again sooner
-	now.Advance(5 * time.Minute)
+	now.Advance(time.Second)
 	find("b.example", 4)
-	now.Advance(5 * time.Minute)
+	now.Advance(10*time.Minute - time.Second)
+	find("b.example", 4)
+	now.Advance(time.Second)
 	find("b.example", 5)
 	status, body = 200, `{"m.server":"m.example:8448"}`
 	now.Advance(time.Hour)
 	find("m.example:8448", 6)
+
+	// A server whose file cannot be had for a while is still where it said, but not for ever.
+	status = 503
+	now.Advance(2 * time.Hour)
+	find("m.example:8448", 7)
 	w.mu.Lock()
 	delete(w.listen, "10.0.0.9:443")
 	w.mu.Unlock()
 	c.plain.CloseIdleConnections()
 	now.Advance(2 * time.Hour)
-	find("m.example:8448", 6)
+	find("m.example:8448", 7)
 	now.Advance(49 * time.Hour)
-	find("b.example", 6)
+	find("b.example", 7)
 }
 
 func TestAServerThatIsNotThereIsLookedForAgain(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hearthd/hearth/internal/canonjson"
@@ -88,7 +89,7 @@ func parseKeyDocument(server id.ServerName, raw json.RawMessage, fetched time.Ti
 	}
 	switch {
 	case json.Unmarshal(o.members["server_name"], &name) != nil || name != string(server):
-		return bad("it is of another server")
+		return bad("it is of " + strconv.Quote(shorten(name, 255)))
 	case json.Unmarshal(o.members["valid_until_ts"], &until) != nil || until <= 0:
 		return bad("it has no valid_until_ts")
 	case json.Unmarshal(o.members["verify_keys"], &current) != nil || len(current) == 0:

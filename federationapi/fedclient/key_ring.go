@@ -160,7 +160,7 @@ func (k *KeyRing) refresh(ctx context.Context, server id.ServerName, urgent bool
 func (k *KeyRing) renew(ctx context.Context, server id.ServerName, before *serverKeys, urgent bool) *serverKeys {
 	document, err := k.fetch(ctx, server, urgent)
 	now := k.clock.Now()
-	if errors.Is(err, ErrBackoff) || ctx.Err() != nil && k.client.work.Stopping() {
+	if errors.Is(err, ErrBackoff) || err != nil && k.client.work.Stopping() {
 		return before // it was not asked
 	}
 	k.client.metrics.fetchedKeys(err)

@@ -18,6 +18,9 @@ import (
 const (
 	// parallelFetches is how many servers one batch of events asks for keys at once.
 	parallelFetches = 64
+	// shortTrouble is how often a server may have failed in a row and is asked for its keys all the same: an event that cannot be checked is
+	// lost, and its server may only have been restarted.
+	shortTrouble = 6
 	// maxSignatures is how many signatures of one server on one object are looked at.
 	maxSignatures = 16
 	// policyKey is a key that is not published: it is looked for in the room, not here.
@@ -146,20 +149,20 @@ func eventChecks(version gomatrixserverlib.IRoomVersion, event fedtypes.Signed, 
 
 // prepare fetches the keys that are needed for checks.
 func (k *KeyRing) prepare(ctx context.Context, checks [][]check) {
-	wanted := map[id.ServerName]bool{}
+	wanted := map[id.ServerName]bool{} // and whether it is asked even if it is left alone
 	for _, of := range checks {
 		for _, c := range of {
-			if wanted[c.server] || c.server == k.client.name {
+			if _, ok := wanted[c.server]; ok || c.server == k.client.name {
 				continue
 			}
 			if known, err := k.get(ctx, c.server); err == nil && !c.answerable(known) && !known.fresh(k.clock.Now()) {
-				wanted[c.server] = true
+				wanted[c.server] = k.client.backoff.get(ctx, c.server).Failures <= shortTrouble
 			}
 		}
 	}
 	var all sync.WaitGroup
 	places := make(chan struct{}, parallelFetches)
-	for server := range wanted {
+	for server, urgent := range wanted {
 		select {
 		case places <- struct{}{}:
 		case <-ctx.Done():
@@ -169,7 +172,7 @@ func (k *KeyRing) prepare(ctx context.Context, checks [][]check) {
 		}
 		all.Go(func() {
 			defer func() { <-places }()
-			_, _ = k.refresh(ctx, server, false) // what is not known afterwards is the answer
+			_, _ = k.refresh(ctx, server, urgent) // what is not known afterwards is the answer
 		})
 	}
 	all.Wait()

@@ -28,6 +28,7 @@ const (
 type wellKnown struct {
 	delegate id.ServerName // empty: there is no file, or none that makes sense
 	until    time.Time     // when to look again
+	looked   time.Time     // when the last look was
 	fetched  time.Time     // when delegate was read
 	failures int           // how often in a row there was none
 }
@@ -47,6 +48,9 @@ func (d *discovery) fetchWellKnown(ctx context.Context, host string) (id.ServerN
 		return "", 0, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
+		return "", 0, fmt.Errorf("%s answered %d", shorten(req.URL.Host, 255), resp.StatusCode)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return "", 0, fmt.Errorf("%w: %s answered %d", errNoWellKnown, shorten(req.URL.Host, 255), resp.StatusCode)
 	}

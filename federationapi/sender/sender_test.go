@@ -472,7 +472,6 @@ func TestARefusalOfTheServerItselfIsNoReasonToDropAnything(t *testing.T) {
 		r.pass(1, time.Minute)
 	}
 	r.sent("a", nil)
-	r.pass(1, gap)
 	check(t, "left", 0, r.left(two))
 }
 

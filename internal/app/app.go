@@ -132,7 +132,9 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
 	}
-	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{Quiet: !cfg.Presence.Enabled})
+	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
+		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
+	})
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}

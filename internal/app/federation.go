@@ -24,7 +24,7 @@ type federation struct {
 }
 
 func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, error) {
-	roots, err := fedclient.RootCAs(cfg.Federation.CAFile)
+	roots, err := fedclient.RootCAs(cfg.File(cfg.Federation.CAFile))
 	if err != nil {
 		return nil, fmt.Errorf("federation.ca_file: %w", err)
 	}
@@ -58,6 +58,7 @@ func (f *federation) rooms() roomserver.Peers {
 func (f *federation) AuthenticateServer(ctx context.Context, r *http.Request, body []byte) (id.ServerName, error) {
 	origin, err := f.ring.AuthenticateServer(ctx, r, body)
 	if err == nil {
+		f.client.Heard(origin)
 		f.sender.Heard(origin)
 	}
 	return origin, err
@@ -65,9 +66,8 @@ func (f *federation) AuthenticateServer(ctx context.Context, r *http.Request, bo
 
 // openInbound builds what other servers see of this one.
 func (a *App) openInbound(opts Options) *federationapi.API {
-	ephemera, _ := any(a.edus).(federationapi.Ephemera)
 	return federationapi.New(federationapi.Deps{
-		Config: a.live, Version: opts.Version, Store: a.store, Rooms: a.rooms, Ephemera: ephemera, Keys: a.e2ee, KeyServer: a.peers.ring,
+		Config: a.live, Version: opts.Version, Store: a.store, Rooms: a.rooms, Ephemera: a.edus, Keys: a.e2ee, KeyServer: a.peers.ring,
 		Remote: a.peers.client, Accounts: a.accounts, Clock: opts.Clock, Log: a.log,
 	})
 }

@@ -168,7 +168,7 @@ func (c *certificate) reload(cfg *config.Config) error {
 	if cfg.Federation.Listen == "" {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cfg.Federation.TLSCertificate, cfg.Federation.TLSKey)
+	pair, err := tls.LoadX509KeyPair(cfg.File(cfg.Federation.TLSCertificate), cfg.File(cfg.Federation.TLSKey))
 	if err != nil {
 		return fmt.Errorf("federation.tls_certificate: %w", err)
 	}

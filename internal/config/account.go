@@ -124,6 +124,8 @@ type Push struct {
 type Presence struct {
 	// Whether users are shown as online to those who share a room with them while their clients are connected.
 	Enabled bool `key:"enabled"`
+	// Whether other servers are told too, and what they say of their users is shown. In large rooms that is much traffic for little use.
+	Federated bool `key:"federated"`
 }
 
 // TURN describes the relay clients are told of.

@@ -1,12 +1,15 @@
-// Package edu keeps what is said beside the events of rooms: who is typing, who is there, and how far everybody has read. Typing and
-// presence are in memory and gone after a while; receipts are rows. It refuses to know how clients ask and in what form they are answered.
+// Package edu keeps what is said beside the events of rooms: who is typing, who is there, and how far everybody has read, here and on other
+// servers. Typing and presence are in memory and gone after a while; receipts are rows. It refuses to know how clients ask and in what form
+// they are answered, and how other servers are reached.
 package edu
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 
+	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
@@ -20,10 +23,20 @@ type Notifier interface {
 	Notifications(tx *storage.ReadTx, room *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error)
 }
 
+// Federation tells other servers. It is joined in internal/app.
+type Federation interface {
+	// Ephemeral says something in passing. What has the same type and key and has not been sent is replaced.
+	Ephemeral(to []id.ServerName, typ, key string, content json.RawMessage)
+}
+
 // Options is what an operator decides.
 type Options struct {
 	// Quiet keeps syncing from making users online. What users say of themselves is shown all the same.
 	Quiet bool
+	// Federation is told of what users of this server do. Nil: there are no other servers.
+	Federation Federation
+	// FederatePresence tells other servers of presence too, and believes theirs.
+	FederatePresence bool
 }
 
 // Service is typing, presence and receipts. It is safe for concurrent use.
@@ -32,16 +45,19 @@ type Service struct {
 	hub       *hub.Hub
 	notifier  Notifier
 	clock     clock.Clock
-	quiet     bool
+	options   Options
 	typing    typing
 	presences presences
+	early     early
 	ringing   sync.Mutex // orders the ephemeral counter and its rings
 }
 
 // New returns a Service. Its Run must run for typing and presence to time out.
 func New(store *storage.Store, h *hub.Hub, notifier Notifier, c clock.Clock, o Options) *Service {
-	return &Service{store: store, hub: h, notifier: notifier, clock: c, quiet: o.Quiet,
-		typing: typing{rooms: map[id.RoomID]map[id.UserID]int64{}, poke: make(chan struct{}, 1)}, presences: newPresences()}
+	o.FederatePresence = o.FederatePresence && o.Federation != nil
+	return &Service{store: store, hub: h, notifier: notifier, clock: c, options: o,
+		typing:    typing{rooms: map[id.RoomID]map[id.UserID]typist{}, poke: make(chan struct{}, 1)},
+		presences: newPresences(), early: early{poke: make(chan struct{}, 1)}}
 }
 
 // Run ends typing and presence when their time is over. It returns when ctx ends.
@@ -49,6 +65,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	workers.Go(func() { s.runTyping(ctx) })
 	workers.Go(func() { s.runPresence(ctx) })
+	workers.Go(func() { s.runEarly(ctx) })
 	workers.Wait()
 	return nil
 }
@@ -91,4 +108,26 @@ func listeners(tx *storage.ReadTx, room int64) ([]hub.Key, error) {
 		keys[i] = hub.User(m.User)
 	}
 	return keys, err
+}
+
+// servers is the other servers in a room that are to be told of something.
+func (s *Service) servers(tx *storage.ReadTx, room int64) ([]id.ServerName, error) {
+	if s.options.Federation == nil {
+		return nil, nil
+	}
+	return tx.ServersInRoom(room)
+}
+
+// spread tells other servers of something.
+func (s *Service) spread(to []id.ServerName, typ, key string, content any) {
+	if len(to) == 0 {
+		return
+	}
+	b, err := json.Marshal(content)
+	if err == nil {
+		b, err = canonjson.Canonical(b)
+	}
+	if err == nil { // it is made of strings, numbers and maps of them
+		s.options.Federation.Ephemeral(to, typ, key, b)
+	}
 }

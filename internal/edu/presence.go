@@ -68,7 +68,19 @@ type presences struct {
 
 type present struct {
 	Presence
-	until int64 // milliseconds; offline afterwards
+	until  int64 // milliseconds; offline afterwards
+	told   int64 // milliseconds; when other servers were told
+	remote bool  // a user of another server
+}
+
+// word is what has been said of a user, or seen.
+type word struct {
+	state   string
+	message *string
+	silent  bool // it leaves the message as it was
+	remote  bool
+	active  int64 // as of Presence, 0: as it was
+	until   int64 // as of present
 }
 
 type changed struct {
@@ -81,26 +93,27 @@ func newPresences() presences {
 }
 
 // put notes a presence and reports whether others must be told.
-func (p *presences) put(user id.UserID, state string, message *string, explicit bool, now, until int64) bool {
+func (p *presences) put(user id.UserID, w word) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := p.users[user]
 	if u == nil {
-		if state == Offline && message == nil || len(p.users) >= maxPresences {
+		if w.state == Offline && w.message == nil || len(p.users) >= maxPresences {
 			return false
 		}
-		u = &present{Presence: Presence{User: user, State: Offline}}
+		u = &present{Presence: Presence{User: user, State: Offline}, remote: w.remote}
 		p.users[user] = u
 	}
-	u.until = max(u.until, until)
-	if state == Online {
-		u.LastActive = now
+	u.until = max(u.until, w.until)
+	if w.active != 0 {
+		u.LastActive = w.active
 	}
-	if !explicit {
+	message := w.message
+	if w.silent {
 		message = u.Message
 	}
-	told := u.State != state || (u.Message == nil) != (message == nil) || message != nil && *u.Message != *message
-	u.State, u.Message = state, message
+	told := u.State != w.state || (u.Message == nil) != (message == nil) || message != nil && *u.Message != *message
+	u.State, u.Message = w.state, message
 	select {
 	case p.poke <- struct{}{}:
 	default:
@@ -129,21 +142,25 @@ func (p *presences) note(user id.UserID, eph int64) {
 	}
 }
 
-// gone makes users offline whose time is over, and reports whether anybody is left who is not.
-func (p *presences) gone(now int64) (users []id.UserID, left bool) {
+// gone makes users offline whose time is over. Others of this server are there for so long that other servers have to be told again. left
+// reports whether anybody is left who is not offline.
+func (p *presences) gone(now int64) (users, again []id.UserID, left bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, u := range p.users {
 		switch {
 		case u.State == Offline:
+			continue
 		case u.until <= now:
 			u.State = Offline
 			users = append(users, name)
-		default:
-			left = true
+			continue
+		case !u.remote && u.told != 0 && u.told+repeated <= now:
+			again = append(again, name)
 		}
+		left = true
 	}
-	return users, left
+	return users, again, left
 }
 
 // SetPresence is a user's own word on where they are; without a message there is none. It holds until they are somewhere else or gone.
@@ -158,7 +175,11 @@ func (s *Service) SetPresence(ctx context.Context, user id.UserID, state string,
 		return merr.Newf(merr.InvalidParam, "status_msg must not be longer than %d bytes", maxMessage)
 	}
 	now := s.clock.Now().UnixMilli()
-	if s.presences.put(user, state, message, true, now, now+linger) {
+	w := word{state: state, message: message, until: now + linger}
+	if state == Online {
+		w.active = now
+	}
+	if s.presences.put(user, w) {
 		return s.tell(ctx, user)
 	}
 	return nil
@@ -166,17 +187,22 @@ func (s *Service) SetPresence(ctx context.Context, user id.UserID, state string,
 
 // Seen notes that a user syncs, as being online or unavailable, and will be there for a while.
 func (s *Service) Seen(ctx context.Context, user id.UserID, state string, wait time.Duration) error {
-	if state == Offline || s.quiet {
+	if state == Offline || s.options.Quiet {
 		return nil
 	}
 	now := s.clock.Now().UnixMilli()
-	if s.presences.put(user, state, nil, false, now, now+wait.Milliseconds()+linger) {
+	w := word{state: state, silent: true, until: now + wait.Milliseconds() + linger}
+	if state == Online {
+		w.active = now
+	}
+	if s.presences.put(user, w) {
 		return s.tell(ctx, user)
 	}
 	return nil
 }
 
-// tell tells everybody who shares a room with a user that their presence has changed.
+// tell tells everybody who shares a room with a user that their presence has changed, on this server and, if it is a user of this one, on
+// others.
 func (s *Service) tell(ctx context.Context, user id.UserID) error {
 	keys := []hub.Key{hub.User(user)}
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
@@ -189,11 +215,14 @@ func (s *Service) tell(ctx context.Context, user id.UserID) error {
 		return err
 	})
 	s.ringing.Lock()
-	defer s.ringing.Unlock()
 	eph := s.hub.NextEphemeral()
 	s.presences.note(user, eph)
 	s.hub.RingEphemeral(eph, keys...)
-	return err
+	s.ringing.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.tellServers(ctx, user)
 }
 
 // Presence is the presence of a user for a viewer who shares a room with them. Errors: M_NOT_FOUND if there is none, M_FORBIDDEN for others.
@@ -248,10 +277,15 @@ func (s *Service) PresencesSince(eph int64) []Presence {
 // runPresence makes those offline who have gone, until ctx ends.
 func (s *Service) runPresence(ctx context.Context) {
 	for {
-		users, left := s.presences.gone(s.clock.Now().UnixMilli())
+		users, again, left := s.presences.gone(s.clock.Now().UnixMilli())
 		for _, u := range users {
 			// Without the database, they learn of it when they look for another reason.
 			if err := s.tell(ctx, u); errors.Is(err, context.Canceled) {
+				return
+			}
+		}
+		for _, u := range again {
+			if err := s.tellServers(ctx, u); errors.Is(err, context.Canceled) {
 				return
 			}
 		}

@@ -38,7 +38,8 @@ func (s *Service) SetReceipts(ctx context.Context, room id.RoomID, user id.UserI
 		if err != nil {
 			return err
 		}
-		moved, public := map[string]bool{}, false
+		moved := map[string]bool{}
+		var public []storage.Receipt
 		for _, r := range receipts {
 			ev, err := tx.EventInRoom(row.NID, r.Event)
 			if errors.Is(err, storage.ErrNotFound) {
@@ -50,11 +51,13 @@ func (s *Service) SetReceipts(ctx context.Context, room id.RoomID, user id.UserI
 			if r.Type == FullyRead {
 				err = s.setFullyRead(tx, room, user, ev)
 			} else {
+				set := storage.Receipt{Room: row.NID, User: user, Type: r.Type, Thread: r.Thread, TS: s.clock.Now().UnixMilli()}
 				var ok bool
-				ok, err = s.setReceipt(tx, row, user, r, ev)
-				if ok {
+				if ok, err = s.setReceipt(tx, &set, ev); ok {
 					moved[r.Thread] = true
-					public = public || r.Type == storage.Read
+				}
+				if ok && r.Type == storage.Read {
+					public = append(public, set)
 				}
 			}
 			if err != nil {
@@ -67,20 +70,24 @@ func (s *Service) SetReceipts(ctx context.Context, room id.RoomID, user id.UserI
 		if err := s.recount(tx, row, member, moved); err != nil {
 			return err
 		}
-		return s.announce(tx, row, user, public)
+		if err := s.spreadReceipts(tx, row, public); err != nil {
+			return err
+		}
+		return s.announce(tx, row, user, len(public) > 0)
 	})
 }
 
-func (s *Service) setReceipt(tx *storage.Tx, room *storage.Room, user id.UserID, r Receipt, ev *storage.Event) (bool, error) {
-	if err := checkThread(&tx.ReadTx, r.Thread, ev); err != nil {
-		return false, err
-	}
-	pos, err := tx.NextPos()
+// setReceipt completes a receipt for an event and stores it, unless there is one that is as far.
+func (s *Service) setReceipt(tx *storage.Tx, r *storage.Receipt, ev *storage.Event) (bool, error) {
+	err := checkThread(&tx.ReadTx, r.Thread, ev)
 	if err != nil {
 		return false, err
 	}
-	return tx.SetReceipt(storage.Receipt{Room: room.NID, User: user, Type: r.Type, Thread: r.Thread, Event: ev.ID, At: ev.Pos, Pos: pos,
-		TS: s.clock.Now().UnixMilli()})
+	r.Event, r.At = ev.ID, ev.Pos
+	if r.Pos, err = tx.NextPos(); err != nil {
+		return false, err
+	}
+	return tx.SetReceipt(*r)
 }
 
 // checkThread refuses a receipt for an event that is not in the receipt's thread. A root, and what relates to it, is in the main timeline,

@@ -1,10 +1,12 @@
 package hearthtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -61,8 +63,8 @@ func (u *User) pause() {
 	u.view.paused = u.Sync("since", u.view.paused, "timeout", pauseTime, "filter", `{"room":{"timeline":{"limit":1}}}`).Next()
 }
 
-// Agree waits until the servers of some members of a room, at least one of each, see the same state and have the same events, those that the
-// one accepts and the other has refused to show included.
+// Agree waits until the servers of some members of a room, at least one of each, see the same state and have the same events, those included
+// that the one accepts and the other does not. History that a server has not fetched yet it fetches when its member pages back.
 func Agree(t testing.TB, room id.RoomID, members ...*User) {
 	t.Helper()
 	deadline := time.Now().Add(Patience)
@@ -96,17 +98,41 @@ func disagreement(room id.RoomID, members []*User) string {
 		}
 	}
 	for _, u := range members {
-		if lost := u.server.missing(slices.Sorted(maps.Keys(all))); len(lost) > 0 {
+		wanted := slices.Sorted(maps.Keys(all))
+		if len(u.server.missing(wanted)) > 0 {
+			u.PageBack(room)
+		}
+		if lost := u.server.missing(wanted); len(lost) > 0 {
 			return fmt.Sprintf("%s lacks %v, which the server of %s has\n%s", u.server.Name, lost, all[lost[0]].ID, u.server.Describe(room))
 		}
 	}
 	return ""
 }
 
+// maxPages is how often PageBack asks for more.
+const maxPages = 200
+
+// PageBack pages through the history of a room to its beginning and returns the events, latest first.
+func (u *User) PageBack(room id.RoomID) []Event {
+	u.t.Helper()
+	var out []Event
+	query := url.Values{"dir": {"b"}, "limit": {"100"}}
+	for range maxPages {
+		page := u.Get(Path("rooms", room, "messages") + "?" + query.Encode())
+		out = append(out, Events(page.Get("chunk"))...)
+		if !page.Get("end").Exists() {
+			return out
+		}
+		query.Set("from", page.Get("end").Str)
+	}
+	u.t.Fatalf("%s pages back through %s without end", u.ID, room)
+	return nil
+}
+
 // look reads what a server has stored.
 func (s *Server) look(fn func(tx *storage.ReadTx) error) {
 	s.t.Helper()
-	if err := s.app.Store().View(s.t.Context(), fn); err != nil {
+	if err := s.app.Store().View(context.WithoutCancel(s.t.Context()), fn); err != nil {
 		s.t.Fatalf("read the database of %s: %v", s.Name, err)
 	}
 }

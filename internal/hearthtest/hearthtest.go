@@ -60,8 +60,8 @@ type Option func(*Server)
 // WithClock gives the server another source of time than the machine's.
 func WithClock(c clock.Clock) Option { return func(s *Server) { s.clock = c } }
 
-// WithConfig edits the configuration, which is the default one with open registration, cheap password hashes, no rate limits and no
-// addresses that must not be connected to.
+// WithConfig edits the configuration, which is the default one with open registration, cheap password hashes, no rate limits, presence over
+// federation and no addresses that must not be connected to.
 func WithConfig(edit func(*config.Config)) Option { return func(s *Server) { edit(&s.cfg) } }
 
 // Start starts a server, which is closed when the test ends. Its database is SQLite, or PostgreSQL where storagetest.PostgresEnv is
@@ -79,6 +79,7 @@ func Start(t testing.TB, options ...Option) *Server {
 	s.cfg.Passwords.HashMemory, s.cfg.Passwords.HashIterations = 64*config.KiB, 1
 	s.cfg.RateLimits.Enabled = false
 	s.cfg.Outbound.DenyNetworks = nil
+	s.cfg.Presence.Federated = true
 	s.cfg.Log.Level = config.LogWarn
 	if os.Getenv(storagetest.PostgresEnv) != "" {
 		database := storagetest.PostgresConfig(t)

@@ -73,7 +73,11 @@ func (r *Room) StateAround(c Context, f *filter.RoomEventFilter) ([]*storage.Eve
 	if n := len(c.After.Events); n > 0 {
 		last = c.After.Events[n-1]
 	}
-	state, err := r.tx.WholeStateAt(last.StateAfter)
+	snapshot, err := r.stateAfter(last)
+	if err != nil {
+		return nil, err
+	}
+	state, err := r.tx.WholeStateAt(snapshot)
 	if err != nil || f == nil {
 		return inOrder(state), err
 	}
@@ -113,12 +117,13 @@ func (r *Room) Senders(events []*storage.Event) ([]*storage.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Most memberships have not changed since. For the others the state of that time must be asked, which costs more.
-	members = slices.DeleteFunc(members, func(ev *storage.Event) bool { return ev == nil || ev.Pos > events[0].Pos })
+	// Most memberships have not changed since. For the others the state of that time must be asked, which costs more, if it is known at all.
+	past := events[0].StateAfter != 0
+	members = slices.DeleteFunc(members, func(ev *storage.Event) bool { return ev == nil || past && ev.Pos > events[0].Pos })
 	for _, ev := range members {
 		delete(known, *ev.StateKey)
 	}
-	if len(known) > 0 {
+	if len(known) > 0 && past {
 		then, err := r.tx.StateOfTypeAt(events[0].StateAfter, memberType, slices.Collect(maps.Keys(known)))
 		if err != nil {
 			return nil, err
@@ -141,6 +146,22 @@ func (r *Room) snapshot(at int64) (int64, error) {
 	}
 	if len(last) == 0 || last[0] == nil {
 		return 0, errors.New("the room has no events")
+	}
+	return r.stateAfter(last[0])
+}
+
+// stateAfter is the state of the room after an event. Of history that was fetched from other servers it is not known: then it is the state of
+// today, which clients can at least show names and pictures by, or for former members the one that they saw last.
+func (r *Room) stateAfter(ev *storage.Event) (int64, error) {
+	if ev.StateAfter != 0 {
+		return ev.StateAfter, nil
+	}
+	if r.now() {
+		return r.Room.State, nil
+	}
+	last, err := r.tx.Timeline(r.NID, storage.Span{After: Beginning, UpTo: r.until}, 1, true)
+	if err != nil || len(last) == 0 || last[0] == nil {
+		return 0, err
 	}
 	return last[0].StateAfter, nil
 }

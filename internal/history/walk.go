@@ -1,7 +1,9 @@
 package history
 
 import (
+	"errors"
 	"math"
+	"slices"
 
 	"github.com/hearthd/hearth/internal/clientevent"
 	"github.com/hearthd/hearth/internal/filter"
@@ -25,6 +27,8 @@ type Walk struct {
 	Back     bool  // From is the later one
 	Limit    int
 	Filter   *filter.RoomEventFilter // nil for all
+	// Past is a gap that the walk may go past, by its floor; 0 for none.
+	Past int64
 }
 
 // Page is what a walk has found.
@@ -32,6 +36,7 @@ type Page struct {
 	Events []*storage.Event // in the order of the walk
 	End    int64            // the point that the walk came to
 	More   bool             // there may be more behind End
+	Gap    *storage.Gap     // what the walk came to, and could not go on: history that is not here
 }
 
 // Beginning and Now are the points before and behind all that a room has.
@@ -63,11 +68,84 @@ func (r *Room) skip(span *storage.Span, back bool) bool {
 // source gives places in a span, at most limit of them, in the order of a walk.
 type source func(span storage.Span, limit int) ([]storage.Place, error)
 
-// Walk reads a page of the timeline.
+// Walk reads a page of the timeline. It does not go past a gap in it, as if what is behind came right after what is before, unless all that the
+// gap can hold is hidden from the viewer.
 func (r *Room) Walk(w Walk) (Page, error) {
-	return r.walk(w, func(span storage.Span, limit int) ([]storage.Place, error) {
-		return r.tx.TimelinePlaces(r.NID, span, limit, w.Back)
-	})
+	all := Page{End: w.From}
+	for {
+		gap, err := r.nextGap(w)
+		if err != nil {
+			return Page{}, err
+		}
+		part := w
+		if gap != nil && w.Back {
+			part.To = gap.Next
+		} else if gap != nil {
+			part.To = gap.Floor - 1
+		}
+		page, err := r.walk(part, func(span storage.Span, limit int) ([]storage.Place, error) {
+			return r.tx.TimelinePlaces(r.NID, span, limit, w.Back)
+		})
+		if err != nil {
+			return Page{}, err
+		}
+		all.Events = append(all.Events, page.Events...)
+		all.End, all.More = page.End, page.More
+		if gap == nil || page.More {
+			return all, nil
+		}
+		// The walk came to the gap. Is there anything to see behind its edge?
+		rest := w
+		if w.Back {
+			rest.From = min(w.From, part.To)
+		} else {
+			rest.From = max(w.From, part.To)
+		}
+		span := r.span(rest)
+		if !r.skip(&span, w.Back) {
+			return all, nil
+		}
+		all.More = true
+		if len(page.Events) == w.Limit {
+			return all, nil
+		}
+		if w.Past != gap.Floor && (w.Back && span.UpTo >= gap.Floor || !w.Back && span.After < gap.Next) {
+			all.End, all.Gap = rest.From, gap
+			return all, nil
+		}
+		w.Limit -= len(page.Events)
+		if w.Back {
+			w.From = min(span.UpTo, gap.Floor-1)
+		} else {
+			w.From = max(span.After, gap.Next)
+		}
+		all.End = w.From
+	}
+}
+
+// nextGap is the first gap that a walk comes to, nil if there is none.
+func (r *Room) nextGap(w Walk) (*storage.Gap, error) {
+	span := r.span(w)
+	if span.After >= span.UpTo {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if w.Back {
+		gap, err := r.tx.GapWithin(r.NID, span)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil, nil //nolint:nilnil // there is none
+		}
+		return &gap, err
+	}
+	gaps, err := r.tx.Gaps(r.NID)
+	if err != nil {
+		return nil, err
+	}
+	for _, gap := range slices.Backward(gaps) {
+		if gap.Next > span.After && gap.Floor <= span.UpTo {
+			return &gap, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // there is none
 }
 
 func (r *Room) walk(w Walk, next source) (Page, error) {
@@ -120,8 +198,8 @@ func (r *Room) walk(w Walk, next source) (Page, error) {
 	return page, nil
 }
 
-// Edge turns Beginning and Now into points that clients can be told: the one before the first event, and the one behind the last event that
-// is of interest to the viewer. Other points it leaves alone.
+// Edge turns Beginning and Now into points that clients can be told: the one before the first event, or before the gap that is in front of it,
+// and the one behind the last event that is of interest to the viewer. Other points it leaves alone.
 func (r *Room) Edge(point int64) (int64, error) {
 	switch point {
 	case Now:
@@ -133,7 +211,16 @@ func (r *Room) Edge(point int64) (int64, error) {
 		if err != nil || len(first) == 0 {
 			return 0, err
 		}
-		return first[0].Pos - 1, nil
+		before := Walk{From: Beginning, To: first[0].Pos - 1}
+		gap, err := r.nextGap(before)
+		if err != nil || gap == nil {
+			return before.To, err
+		}
+		before.From = gap.Floor - 1
+		if span = r.span(before); !r.skip(&span, false) {
+			return before.To, nil
+		}
+		return before.From, nil
 	}
 	return point, nil
 }
@@ -144,14 +231,15 @@ type Context struct {
 	Before, After Page
 }
 
-// Around finds an event and what is before and after it; storage.ErrNotFound where the viewer may not see it.
-func (r *Room) Around(event id.EventID, before, after int, f *filter.RoomEventFilter) (Context, error) {
+// Around finds an event and what is before and after it; storage.ErrNotFound where the viewer may not see it. The walk back may go past the gap
+// with the floor past.
+func (r *Room) Around(event id.EventID, before, after int, past int64, f *filter.RoomEventFilter) (Context, error) {
 	ev, err := r.Event(event)
 	if err != nil {
 		return Context{}, err
 	}
 	c := Context{Event: ev}
-	if c.Before, err = r.Walk(Walk{From: ev.Pos - 1, To: Beginning, Back: true, Limit: before, Filter: f}); err != nil {
+	if c.Before, err = r.Walk(Walk{From: ev.Pos - 1, To: Beginning, Back: true, Limit: before, Filter: f, Past: past}); err != nil {
 		return c, err
 	}
 	c.After, err = r.Walk(Walk{From: ev.Pos, To: Now, Limit: after, Filter: f})
@@ -188,6 +276,30 @@ func (r *Room) Near(ts int64, back bool) (*storage.Event, error) {
 		}
 	}
 	return nil, storage.ErrNotFound
+}
+
+// NextToGap reports whether there may be an event closer to a time than the one that Near found, nil for none, in history that is not here: no
+// other event is between the one found and a gap in the direction of the time.
+func (r *Room) NextToGap(found *storage.Event, back bool) (bool, error) {
+	gaps, err := r.tx.Gaps(r.NID)
+	if err != nil || len(gaps) == 0 || found == nil {
+		return len(gaps) > 0, err
+	}
+	// The time is before the event in a search forward, and behind it in a search back.
+	w := Walk{From: found.Pos - 1, To: Beginning, Back: true}
+	if back {
+		w = Walk{From: found.Pos, To: Now}
+	}
+	gap, err := r.nextGap(w)
+	if err != nil || gap == nil {
+		return false, err
+	}
+	between := storage.Span{After: gap.Next, UpTo: found.Pos - 1}
+	if back {
+		between = storage.Span{After: found.Pos, UpTo: gap.Floor - 1}
+	}
+	places, err := r.tx.TimelinePlaces(r.NID, between, 1, false)
+	return len(places) == 0, err
 }
 
 // behind is the point that a walk comes to with the event at pos.

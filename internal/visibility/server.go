@@ -53,6 +53,9 @@ func (s *Server) Sees(ev *storage.Event) (bool, error) {
 		// Spec: client-server-api#post_matrixclientv3accountdeactivate, only who has seen it already sees it still
 		return s.hasMember(ev.StateAfter, "join")
 	}
+	if ev.StateAfter == 0 {
+		return s.seesHistory()
+	}
 	ok, err := s.seesAt(ev.StateAfter)
 	if ok || err != nil || ev.StateAfter == ev.StateBefore {
 		return ok, err
@@ -62,6 +65,19 @@ func (s *Server) Sees(ev *storage.Event) (bool, error) {
 		return s.seesAt(ev.StateBefore)
 	}
 	return false, nil
+}
+
+// seesHistory is Sees for history that was fetched from other servers, of whose moment nothing is known: what only some may see of it, nobody is
+// shown by us.
+func (s *Server) seesHistory() (bool, error) {
+	switch visibility, err := s.visibilityAt(s.room.State); visibility {
+	case "world_readable":
+		return true, err
+	case "invited", "joined":
+		return false, err
+	default:
+		return s.joined, err
+	}
 }
 
 // seesAt is Sees for what happens while the room's state is that of a snapshot.

@@ -34,13 +34,24 @@ const none = math.MinInt64
 
 // Load reads the history of a room for a viewer, who need not have anything to do with the room.
 func Load(tx *storage.ReadTx, room int64, viewer id.UserID) (*History, error) {
-	visibility, err := versions(tx, room, storage.StateKey{Type: "m.room.history_visibility"}, "content.history_visibility")
+	visibility, places, err := versions(tx, room, storage.StateKey{Type: "m.room.history_visibility"}, "content.history_visibility")
 	if err != nil {
 		return nil, fmt.Errorf("load the history visibility: %w", err)
 	}
-	membership, err := versions(tx, room, storage.StateKey{Type: "m.room.member", Key: string(viewer)}, "content.membership")
+	// A server that comes into a room learns the visibility as it is then. It held before, too: from its event on, if that is here by now, or else
+	// from nobody knows when.
+	if len(visibility) > 0 {
+		visibility[0].pos = min(visibility[0].pos, places[0])
+	}
+	membership, places, err := versions(tx, room, storage.StateKey{Type: "m.room.member", Key: string(viewer)}, "content.membership")
 	if err != nil {
 		return nil, fmt.Errorf("load the memberships of a user: %w", err)
+	}
+	// An invite comes from outside, and finds its place in the room when the history around it is fetched.
+	for i, place := range places {
+		if i+1 == len(membership) || place < membership[i+1].pos {
+			membership[i].pos = max(membership[i].pos, place)
+		}
 	}
 	return newHistory(viewer, visibility, membership), nil
 }
@@ -60,11 +71,12 @@ func newHistory(viewer id.UserID, visibility, membership []version) *History {
 	return h
 }
 
-// versions reads the values of a piece of state; a removed one is an empty value.
-func versions(tx *storage.ReadTx, room int64, key storage.StateKey, path string) ([]version, error) {
+// versions reads the values of a piece of state; a removed one is an empty value. The places are those of their events in the room, none for an
+// event that has no place.
+func versions(tx *storage.ReadTx, room int64, key storage.StateKey, path string) (out []version, places []int64, err error) {
 	history, err := tx.StateHistory(room, key)
 	if err != nil || len(history) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	positions := make([]int64, len(history))
 	for i, v := range history {
@@ -72,16 +84,19 @@ func versions(tx *storage.ReadTx, room int64, key storage.StateKey, path string)
 	}
 	events, err := tx.EventsAt(positions)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := make([]version, len(history))
+	out, places = make([]version, len(history)), make([]int64, len(history))
 	for i, v := range history {
-		out[i].pos = v.Pos
+		out[i].pos, places[i] = v.Pos, v.Pos
 		if events[i] != nil {
-			out[i].value = gjson.GetBytes(events[i].JSON, path).Str
+			out[i].value, places[i] = gjson.GetBytes(events[i].JSON, path).Str, events[i].Pos
+			if events[i].Pos == 0 {
+				places[i] = none
+			}
 		}
 	}
-	return out, nil
+	return out, places, nil
 }
 
 // at is the value of the last version at or before pos.

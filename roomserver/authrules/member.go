@@ -30,7 +30,7 @@ type change struct {
 // Spec: rooms/v12#authorization-rules, rule 5
 func (r *rules) member() error {
 	key, membership := r.event.StateKey(), r.content.Get("membership")
-	if key == nil || !membership.Exists() {
+	if key == nil || membership.Type != gjson.String {
 		return merr.New(merr.BadJSON, "A membership event must be state and have a membership")
 	}
 	c := &change{rules: r, target: id.UserID(*key)}
@@ -43,7 +43,7 @@ func (r *rules) member() error {
 			return err
 		}
 	}
-	switch text(membership) {
+	switch membership.Str {
 	case spec.Join:
 		return c.join()
 	case spec.Invite:

@@ -41,12 +41,6 @@ func (a *API) receiveEDU(ctx context.Context, origin id.ServerName, raw json.Raw
 		return "", errNoEDU
 	}
 	switch edu.Type {
-	case "m.typing", "m.receipt", "m.presence":
-		if a.ephemera == nil {
-			return edu.Type, nil
-		}
-	}
-	switch edu.Type {
 	case "m.typing":
 		err = a.receiveTyping(ctx, origin, edu.Content)
 	case "m.receipt":

@@ -68,8 +68,9 @@ const maxAuthChain = 100_000
 
 // stateAt is the state of a room before an event, with its auth chain.
 func (r *room) stateAt(ev *storage.Event) (state, chain []*storage.Event, err error) {
-	// Of an event that is known only because others refer to it nobody knows where in the room it was.
-	if ev.Status == storage.Outlier {
+	// The state is not known at an event that is here only because others refer to it, and at history that was fetched from other servers. The
+	// first event of a room is the one that has none before it.
+	if ev.Status == storage.Outlier || ev.StateBefore == 0 && len(ev.PrevEventIDs()) > 0 {
 		return nil, nil, merr.New(merr.NotFound, "This server does not know the state at the event")
 	}
 	if state, err = r.tx.WholeStateAt(ev.StateBefore); err != nil || len(state) == 0 {

@@ -37,6 +37,10 @@ func (h *history) stray(eventID id.EventID, status storage.EventStatus, prev ...
 	for i, p := range prev {
 		refs += map[bool]string{true: ","}[i > 0] + fmt.Sprintf("%q", p)
 	}
+	snapshot := h.room.Row.State
+	if eventID == "$fetched" {
+		snapshot = 0
+	}
 	err := h.store.Update(h.t.Context(), func(tx *storage.Tx) error {
 		nid, err := tx.NextPos()
 		if err != nil {
@@ -44,7 +48,7 @@ func (h *history) stray(eventID id.EventID, status storage.EventStatus, prev ...
 		}
 		return tx.AddEvent(&storage.Event{
 			NID: nid, ID: eventID, Room: h.room.Row.NID, RoomID: h.room.Row.ID, Type: "m.room.message", Sender: carol, Depth: 100, Status: status,
-			StateBefore: h.room.Row.State, StateAfter: h.room.Row.State,
+			StateBefore: snapshot, StateAfter: snapshot,
 			JSON: []byte(`{"type":"m.room.message","content":{"body":"` + string(eventID) + `"},"depth":100,"prev_events":[` + refs + `],"auth_events":[]}`),
 		})
 	})
@@ -125,6 +129,8 @@ func TestStateBeforeAnEvent(t *testing.T) {
 		t.Errorf("the state before the first event: %s", got.Raw)
 	}
 	h.refused("two", "GET", ids+"$outlier", "", 404, "M_NOT_FOUND")
+	h.stray("$fetched", storage.Accepted, "$e1-room:hs")
+	h.refused("two", "GET", ids+"$fetched", "", 404, "M_NOT_FOUND")
 	h.refused("two", "GET", ids+"$unknown", "", 404, "M_NOT_FOUND")
 	h.refused("two", "GET", ids+string(other.Message(alice, "x").ID), "", 404, "M_NOT_FOUND")
 	h.refused("two", "GET", v1+"/state_ids/!room:hs", "", 400, "M_MISSING_PARAM")

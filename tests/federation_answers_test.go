@@ -414,7 +414,7 @@ var hostileAnswers = map[string]func(*siege){
 				w.WriteHeader(http.StatusFound)
 			}}
 		}
-		other := s.net.Remote()
+		other := s.net.RemoteIn(s.t)
 		other.On("well_known", func(q *hearthtest.Request) hearthtest.Reply {
 			return hearthtest.Reply{Write: func(w http.ResponseWriter) {
 				w.Header().Set("Location", fmt.Sprintf("https://%s/.well-known/matrix/server?%d", other.Name, redirects.Add(1)))
@@ -445,7 +445,7 @@ var hostileAnswers = map[string]func(*siege){
 		}
 	},
 	"keys that are a lie": func(s *siege) {
-		liar := s.net.Remote()
+		liar := s.net.RemoteIn(s.t)
 		other := liar.CreateRoom(liar.User("x"), "10")
 		document := liar.KeyDocument(time.Now().Add(time.Hour))
 		for name, body := range map[string]any{

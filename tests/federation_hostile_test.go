@@ -28,7 +28,8 @@ func (s *siege) besiege(t *testing.T) *siege {
 	t.Helper()
 	out := *s
 	out.t = t
-	out.mallory = s.net.Remote()
+	out.alice, out.bob = s.alice.With(t), s.bob.With(t)
+	out.mallory = s.net.RemoteIn(t)
 	out.eve = out.mallory.User("eve")
 	out.trap = out.mallory.CreateRoom(out.eve, "10")
 	s.alice.Join(out.trap.ID, out.mallory.Name)
@@ -313,7 +314,6 @@ var hostileEvents = map[string]func(*siege){
 	},
 	"an event that refers to itself and others in a circle": func(s *siege) {
 		first := s.message(hearthtest.Draft{Prev: []id.EventID{"$circlecirclecirclecirclecirclecirclecircleA"}})
-		s.trap.Add(first)
 		s.send(first)
 		s.unseen("$circlecirclecirclecirclecirclecirclecircleA")
 		s.talks()

@@ -55,15 +55,21 @@ type Remote struct {
 // Remote starts a scripted server.
 func (n *Network) Remote() *Remote {
 	n.t.Helper()
+	return n.RemoteIn(n.t)
+}
+
+// RemoteIn starts a scripted server that belongs to a subtest.
+func (n *Network) RemoteIn(t testing.TB) *Remote {
+	t.Helper()
 	n.mu.Lock()
 	name := id.ServerName(fmt.Sprintf("remote%d", len(n.hosts)+1))
 	n.mu.Unlock()
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
-		n.t.Fatal(err)
+		t.Fatal(err)
 	}
 	r := &Remote{
-		Name: name, t: n.t, net: n, signer: signer{name, "ed25519:remote", key},
+		Name: name, t: t, net: n, signer: signer{name, "ed25519:remote", key},
 		rooms: map[id.RoomID]*Room{}, aliases: map[id.RoomAlias]id.RoomID{}, scripts: map[string]Answer{}, bell: make(chan struct{}),
 	}
 	n.enter(name)
@@ -74,7 +80,7 @@ func (n *Network) Remote() *Remote {
 	server.StartTLS()
 	n.open(name, server.Listener.Addr().String())
 	r.http = n.client(name)
-	n.t.Cleanup(func() {
+	t.Cleanup(func() {
 		r.http.CloseIdleConnections()
 		server.CloseClientConnections()
 		server.Close()

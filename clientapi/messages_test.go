@@ -182,7 +182,7 @@ func TestWhoReadsWhat(t *testing.T) {
 	carols := closed.joined(carol)
 	closed.say("open")
 	got = carol.must("GET", carols.path("/messages?dir=b&limit=4"), "")
-	wantNames(t, "what is hidden is passed over", got.Get("chunk"), "open", "carol join", "history_visibility", "guest_access")
+	wantNames(t, "what is hidden is passed over", got.Get("chunk"), "open", "carol join", "history_visibility", "history_visibility")
 	carol.refused("GET", closed.path("/event/"+hidden), "", 404, "M_NOT_FOUND")
 
 	glass := alice.create(public)

@@ -42,12 +42,13 @@ type InitialState struct {
 	Content  json.RawMessage `json:"content"`
 }
 
+// preset is what a preset sets. Where guests are empty they are forbidden, as they are in rooms that do not say anything of them.
 type preset struct{ joinRule, history, guests string }
 
 var presets = map[string]preset{
 	"private_chat":         {spec.Invite, "shared", "can_join"},
 	"trusted_private_chat": {spec.Invite, "shared", "can_join"},
-	"public_chat":          {spec.Public, "shared", "forbidden"},
+	"public_chat":          {spec.Public, "shared", ""},
 }
 
 // maxInitial bounds the invites, and the events of initial_state, of a new room: all of them are made in one transaction, while which every
@@ -283,7 +284,7 @@ func (h *head) initialState(r CreateRequest, p preset) error {
 		{spec.MRoomHistoryVisibility, "", must(map[string]string{"history_visibility": p.history})},
 		{spec.MRoomGuestAccess, "", must(map[string]string{"guest_access": p.guests})},
 	} {
-		if !given[storage.StateKey{Type: e.Type}] {
+		if !given[storage.StateKey{Type: e.Type}] && (e.Type != spec.MRoomGuestAccess || p.guests != "") {
 			if err := h.set(r.Creator, e.Type, e.StateKey, e.Content); err != nil {
 				return asInvalidState(err)
 			}

@@ -93,7 +93,7 @@ func (s *Server) mayTakeInvite(tx *storage.ReadTx, room id.RoomID, version gomat
 	if err != nil {
 		return false, err
 	}
-	if a.room.Version != version.Version() {
+	if !sameVersion(a.version, version) {
 		return false, merr.New(merr.InvalidParam, "The room has another version")
 	}
 	joined, err := a.joined()

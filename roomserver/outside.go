@@ -140,11 +140,19 @@ func (s *Server) outsideRoom(tx *storage.Tx, room id.RoomID, version gomatrixser
 		return row, err
 	}
 	if row.State != 0 {
-		return nil, merr.New(merr.InvalidParam, "The room has another version")
+		if known, ok := s.versions[row.Version]; !ok || !sameVersion(known, version) {
+			return nil, merr.New(merr.InvalidParam, "The room has another version")
+		}
+		return row, nil
 	}
 	// What was said before may have been a lie; who says it last is who one will join through.
 	row.Version = version.Version()
 	return row, tx.SetRoomVersion(row.NID, row.Version)
+}
+
+// sameVersion reports whether a room of one version may have been said to be of the other: old requests do not tell version 1 from 2.
+func sameVersion(a, b gomatrixserverlib.IRoomVersion) bool {
+	return a.Version() == b.Version() || a.EventFormat() == gomatrixserverlib.EventFormatV1 && b.EventFormat() == gomatrixserverlib.EventFormatV1
 }
 
 // keepOutlier stores an event that has no place in the room here, and takes that of the event replaces, unless it is there already.

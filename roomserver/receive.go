@@ -211,8 +211,7 @@ func (in *intake) receive(ctx context.Context, events []*pdu.Event, known stock,
 			if err != nil {
 				in.s.log.Debug("event lacks what it needs", slog.String("event", string(e.ID)), slog.String("from", string(in.origin)),
 					slog.Any("error", err))
-				out[e.ID] = merr.New(merr.Forbidden, "The events before this one are missing here, and you did not give them")
-				continue
+				continue // it may be in order, and will be looked at again when somebody refers to it
 			}
 			in.store(ctx, b, out)
 			if again, err := in.look(ctx, events); err == nil {
@@ -313,10 +312,10 @@ func (h *head) receive(in incoming) (why, err error) {
 	case soft:
 		// Spec: server-server-api#soft-failure
 		e.Status = storage.SoftFailed
+		if err := h.number(e); err != nil {
+			return nil, err
+		}
 		if key, ok := stateKeyOf(e); ok {
-			if err := h.number(e); err != nil {
-				return nil, err
-			}
 			if e.StateAfter, err = h.tx.AddSnapshot(e.Room, e.StateBefore, []storage.StateChange{{StateKey: key, Event: e.NID}}); err != nil {
 				return nil, err
 			}

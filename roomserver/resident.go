@@ -15,12 +15,11 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/pdu"
-	"github.com/hearthd/hearth/internal/serveracl"
 	"github.com/hearthd/hearth/storage"
 )
 
 // What this server does as a resident of a room for servers that are not: it proposes membership events to them, and takes what they make of
-// them into the room.
+// them into the room. The room's list of servers that it lets in has been asked before.
 
 // maxAuthChain bounds the auth chain in the answer to a join.
 const maxAuthChain = 50_000
@@ -67,7 +66,7 @@ func (s *Server) propose(
 	ctx context.Context, origin id.ServerName, room id.RoomID, user id.UserID, membership string, check func(a *authState) error,
 ) (out fedtypes.Template, err error) {
 	err = s.store.View(ctx, func(tx *storage.ReadTx) error {
-		a, err := s.openTo(tx, origin, room)
+		a, err := s.resident(tx, room)
 		if err != nil {
 			return err
 		}
@@ -90,8 +89,8 @@ func (s *Server) propose(
 	return out, err
 }
 
-// openTo is the room for a server that wants something of it.
-func (s *Server) openTo(tx *storage.ReadTx, origin id.ServerName, room id.RoomID) (*authState, error) {
+// resident is state for a room that this server knows what is going on in.
+func (s *Server) resident(tx *storage.ReadTx, room id.RoomID) (*authState, error) {
 	a, err := s.state(tx, room)
 	if err != nil {
 		return nil, err
@@ -99,13 +98,6 @@ func (s *Server) openTo(tx *storage.ReadTx, origin id.ServerName, room id.RoomID
 	resident, err := a.resident()
 	if err == nil && !resident {
 		err = errUnknownRoom
-	}
-	if err != nil {
-		return nil, err
-	}
-	acl, err := serveracl.In(tx, a.room.NID)
-	if err == nil && !acl.Allows(origin) {
-		err = merr.New(merr.Forbidden, "The room does not let your server take part")
 	}
 	return a, err
 }
@@ -153,7 +145,7 @@ func (s *Server) SendJoin(
 ) (Joined, error) {
 	var out Joined
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
-		a, err := s.openTo(tx, origin, room)
+		a, err := s.resident(tx, room)
 		if err != nil {
 			return err
 		}
@@ -271,7 +263,7 @@ func (s *Server) take(
 ) (*storage.Event, gomatrixserverlib.RoomVersion, error) {
 	var version gomatrixserverlib.IRoomVersion
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
-		a, err := s.openTo(tx, origin, room)
+		a, err := s.resident(tx, room)
 		if err == nil {
 			version = a.version
 		}
@@ -289,7 +281,7 @@ func (s *Server) take(
 	}
 	var vouch bool
 	err = s.store.View(ctx, func(tx *storage.ReadTx) error {
-		a, err := s.openTo(tx, origin, room)
+		a, err := s.resident(tx, room)
 		if err != nil {
 			return err
 		}

@@ -12,48 +12,6 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// BoundInvite is an invite by a third-party identifier that has turned out to be one of a user.
-type BoundInvite struct {
-	Room   id.RoomID
-	Sender id.UserID // who has sent the m.room.third_party_invite
-	Target id.UserID
-	Signed json.RawMessage // by the identity server: mxid, token and signatures
-}
-
-// ThirdPartyBound invites a user of ours who was invited by a third-party identifier that is now known to be theirs. Where who has invited is a
-// user of another server, that is asked to make the invite.
-//
-// Spec: server-server-api#put_matrixfederationv13pidonbind
-func (s *Server) ThirdPartyBound(ctx context.Context, b BoundInvite) error {
-	if !s.local(b.Target) {
-		return merr.New(merr.InvalidParam, "The user is not one of this server")
-	}
-	if err := b.check(); err != nil {
-		return err
-	}
-	if s.local(b.Sender) {
-		return s.Invite(ctx, MemberRequest{Room: b.Room, Sender: b.Sender, Target: b.Target, thirdParty: b.Signed})
-	}
-	event := must(map[string]any{
-		"type": spec.MRoomMember, "room_id": b.Room, "sender": b.Sender, "state_key": b.Target,
-		"content": map[string]any{"membership": spec.Invite, "third_party_invite": map[string]any{"display_name": "", "signed": b.Signed}},
-	})
-	if err := s.peers.Remote.ExchangeThirdPartyInvite(ctx, b.Sender.Server(), b.Room, event); err != nil {
-		return inviteRefusal(err)
-	}
-	return nil
-}
-
-// check refuses what is not signed for the target at all. Whether the signatures hold is one of the auth rules.
-func (b BoundInvite) check() error {
-	signed := gjson.ParseBytes(b.Signed)
-	if len(b.Signed) > maxEvent || !gjson.ValidBytes(b.Signed) || text(signed.Get("mxid")) != string(b.Target) || text(signed.Get("token")) == "" ||
-		!signed.Get("signatures").IsObject() {
-		return merr.New(merr.InvalidParam, "The third-party invite is not signed for the user")
-	}
-	return nil
-}
-
 // ExchangeThirdPartyInvite invites a user of the server origin, whom a user of ours has invited to a room by a third-party identifier. event is
 // the part of the invite that origin knows. Errors: M_INVALID_PARAM, M_NOT_FOUND, M_FORBIDDEN and those of Invite.
 //
@@ -77,18 +35,19 @@ func (s *Server) ExchangeThirdPartyInvite(ctx context.Context, origin id.ServerN
 	case text(e.Get("room_id")) != string(room):
 		return bad("is not one of the room")
 	}
-	b := BoundInvite{Room: room, Sender: sender, Target: target, Signed: json.RawMessage(e.Get("content.third_party_invite.signed").Raw)}
-	if err := b.check(); err != nil {
-		return err
+	// Whether the signatures hold is one of the auth rules.
+	signed := e.Get("content.third_party_invite.signed")
+	if text(signed.Get("mxid")) != string(target) || text(signed.Get("token")) == "" || !signed.Get("signatures").IsObject() {
+		return bad("is not signed for the user")
 	}
 	err = s.store.View(ctx, func(tx *storage.ReadTx) error {
-		_, err := s.openTo(tx, origin, room)
+		_, err := s.resident(tx, room)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.Invite(ctx, MemberRequest{Room: room, Sender: sender, Target: target, thirdParty: b.Signed})
+	return s.Invite(ctx, MemberRequest{Room: room, Sender: sender, Target: target, thirdParty: json.RawMessage(signed.Raw)})
 }
 
 // thirdPartyContent adds to the content of an invite what says that its target is whom the sender has invited by a third-party identifier.

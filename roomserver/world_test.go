@@ -33,6 +33,7 @@ type world struct {
 	servers map[id.ServerName]*fixture
 	down    map[id.ServerName]bool
 	calls   map[string]int // by method
+	withheld bool // get_missing_events gives nothing
 	// meddle, if set, may change what a server answers with a template.
 	meddle func(to id.ServerName, t fedtypes.Template) fedtypes.Template
 	// between, if set, is called after a template was made and before its event is sent.
@@ -323,12 +324,52 @@ func (p *peer) EventAuth(_ context.Context, to id.ServerName, _ id.RoomID, event
 	return raws(auth), err
 }
 
-func (p *peer) Backfill(context.Context, id.ServerName, id.RoomID, []id.EventID, int) ([]json.RawMessage, error) {
-	return nil, errDown
+// before is up to limit events from which some others come, these included where with is true, nearest first and none of those in stop.
+func (p *peer) before(method string, to id.ServerName, from, stop []id.EventID, limit int, with bool) (out []json.RawMessage, err error) {
+	f, err := p.reach(method, to)
+	if err != nil {
+		return nil, err
+	}
+	err = f.store.View(context.Background(), func(tx *storage.ReadTx) error {
+		seen := map[id.EventID]bool{}
+		for _, s := range stop {
+			seen[s] = true
+		}
+		for level := 0; len(from) > 0; level++ {
+			events, err := tx.EventsByID(from)
+			if err != nil {
+				return err
+			}
+			from = nil
+			for _, e := range events {
+				if e == nil || seen[e.ID] {
+					continue
+				}
+				seen[e.ID] = true
+				if with || level > 0 {
+					if len(out) == limit {
+						return nil
+					}
+					out = append(out, e.JSON)
+				}
+				from = append(from, e.PrevEventIDs()...)
+			}
+		}
+		return nil
+	})
+	return out, answered(err)
 }
 
-func (p *peer) MissingEvents(context.Context, id.ServerName, id.RoomID, fedtypes.MissingRequest) ([]json.RawMessage, error) {
-	return nil, errDown
+func (p *peer) Backfill(_ context.Context, to id.ServerName, _ id.RoomID, from []id.EventID, limit int) ([]json.RawMessage, error) {
+	return p.before("backfill", to, from, nil, limit, true)
+}
+
+func (p *peer) MissingEvents(_ context.Context, to id.ServerName, _ id.RoomID, want fedtypes.MissingRequest) ([]json.RawMessage, error) {
+	if p.withheld {
+		p.reach("get_missing_events", to)
+		return nil, nil
+	}
+	return p.before("get_missing_events", to, want.Latest, want.Earliest, want.Limit, false)
 }
 
 func (p *peer) TimestampToEvent(context.Context, id.ServerName, id.RoomID, int64, bool) (fedtypes.EventMoment, error) {

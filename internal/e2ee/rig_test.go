@@ -36,8 +36,8 @@ type world struct {
 
 	mu     sync.Mutex
 	cut    map[id.ServerName]bool
-	asked  []string                             // what was asked of servers, as "devices there"
-	during func()                               // called once with the next request, before its answer leaves
+	asked  []string                              // what was asked of servers, as "devices there"
+	during func()                                // called once with the next request, before its answer leaves
 	forged func(json.RawMessage) json.RawMessage // changes answers
 }
 

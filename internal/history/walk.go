@@ -94,33 +94,34 @@ func (r *Room) Walk(w Walk) (Page, error) {
 		if gap == nil || page.More {
 			return all, nil
 		}
-		// The walk came to the gap. Is there anything to see behind its edge?
-		rest := w
-		if w.Back {
-			rest.From = min(w.From, part.To)
-		} else {
-			rest.From = max(w.From, part.To)
+		// The walk came to the gap.
+		edge, beyond := min(w.From, part.To), gap.Floor-1
+		if !w.Back {
+			edge, beyond = max(w.From, part.To), gap.Next
 		}
-		span := r.span(rest)
-		if !r.skip(&span, w.Back) {
-			return all, nil
-		}
-		all.More = true
-		if len(page.Events) == w.Limit {
-			return all, nil
-		}
-		if w.Past != gap.Floor && (w.Back && span.UpTo >= gap.Floor || !w.Back && span.After < gap.Next) {
-			all.End, all.Gap = rest.From, gap
+		full := len(page.Events) == w.Limit
+		if r.mayHold(gap, edge, w) && (full || w.Past != gap.Floor) {
+			if all.More = true; !full {
+				all.End, all.Gap = edge, gap
+			}
 			return all, nil
 		}
 		w.Limit -= len(page.Events)
-		if w.Back {
-			w.From = min(span.UpTo, gap.Floor-1)
-		} else {
-			w.From = max(span.After, gap.Next)
+		w.From = beyond
+		span := r.span(w)
+		if all.More = r.skip(&span, w.Back); full || !all.More {
+			return all, nil
 		}
-		all.End = w.From
+		all.End = beyond
 	}
+}
+
+// mayHold reports whether there may be something that the viewer may see in a gap, on the way of a walk that comes to its edge.
+func (r *Room) mayHold(gap *storage.Gap, edge int64, w Walk) bool {
+	w.From = edge
+	span := r.span(w)
+	span.After, span.UpTo = max(span.After, gap.Floor-1), min(span.UpTo, gap.Next)
+	return span.After < span.UpTo && r.past.MayShow(span.UpTo)
 }
 
 // nextGap is the first gap that a walk comes to, nil if there is none.

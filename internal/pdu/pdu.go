@@ -13,7 +13,6 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
 	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
@@ -197,67 +196,6 @@ func reference(version gomatrixserverlib.IRoomVersion, signed []byte) id.EventID
 	}
 	return id.EventID("$" + encoding.EncodeToString(sum[:]))
 }
-
-// kept is the members that a redaction keeps, and keptBefore11 those that it also kept before room version 11.
-//
-// Spec: rooms/v11#redactions, rooms/v1#redactions
-var (
-	kept = map[string]bool{
-		"event_id": true, "type": true, "room_id": true, "sender": true, "state_key": true, "content": true, "hashes": true,
-		"signatures": true, "depth": true, "prev_events": true, "auth_events": true, "origin_server_ts": true,
-	}
-	keptBefore11 = map[string]bool{"membership": true, "origin": true, "prev_state": true}
-)
-
-// KeepsContent reports whether a redaction keeps something of the content of a type of events in some room version.
-func KeepsContent(typ string) bool { return keepsContent[typ] }
-
-// keepsContent is the event types of which a redaction keeps something of the content in some room version. All others keep nothing.
-var keepsContent = map[string]bool{
-	spec.MRoomMember: true, spec.MRoomCreate: true, spec.MRoomJoinRules: true, spec.MRoomPowerLevels: true, spec.MRoomAliases: true,
-	spec.MRoomHistoryVisibility: true, spec.MRoomRedaction: true,
-}
-
-// Redact is what a redaction leaves of an event in canonical form, also in canonical form.
-//
-// Spec: rooms#redactions
-func Redact(version gomatrixserverlib.IRoomVersion, event []byte) ([]byte, error) {
-	typ := gjson.GetBytes(event, "type").Str
-	if keepsContent[typ] {
-		redacted, err := version.RedactEventJSON(event)
-		if err != nil {
-			return nil, fmt.Errorf("redact an event: %w", err)
-		}
-		// gomatrixserverlib does not keep what was signed of a third-party invite.
-		if signed := gjson.GetBytes(event, "content.third_party_invite.signed"); typ == spec.MRoomMember && signed.Exists() && since11(version) {
-			if redacted, err = sjson.SetRawBytes(redacted, "content.third_party_invite.signed", []byte(signed.Raw)); err != nil {
-				return nil, fmt.Errorf("redact an event: %w", err)
-			}
-		}
-		return canonjson.Canonical(redacted)
-	}
-	out := append(make([]byte, 0, len(event)), '{')
-	old := !since11(version)
-	gjson.ParseBytes(event).ForEach(func(k, v gjson.Result) bool {
-		if !kept[k.Str] && !(old && keptBefore11[k.Str]) {
-			return true
-		}
-		if len(out) > 1 {
-			out = append(out, ',')
-		}
-		out = append(append(out, k.Raw...), ':')
-		if k.Str == "content" {
-			out = append(out, '{', '}')
-		} else {
-			out = append(out, v.Raw...)
-		}
-		return true
-	})
-	return append(out, '}'), nil
-}
-
-// since11 reports whether a version has the redactions of room version 11.
-func since11(version gomatrixserverlib.IRoomVersion) bool { return !version.CreatorInCreateEvent() }
 
 // Signers is the servers that must have signed an event: the sender's, but for invites that stand for a third-party invite; in room versions 1
 // and 2 also the one that its id names; and for restricted joins the one of the user who vouches for the join.

@@ -4,8 +4,10 @@
 package visibility
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/tidwall/gjson"
@@ -34,26 +36,47 @@ const none = math.MinInt64
 
 // Load reads the history of a room for a viewer, who need not have anything to do with the room.
 func Load(tx *storage.ReadTx, room int64, viewer id.UserID) (*History, error) {
-	visibility, places, err := versions(tx, room, storage.StateKey{Type: "m.room.history_visibility"}, "content.history_visibility")
+	key := storage.StateKey{Type: "m.room.history_visibility"}
+	history, err := tx.StateHistory(room, key)
 	if err != nil {
 		return nil, fmt.Errorf("load the history visibility: %w", err)
 	}
-	// A server that comes into a room learns the visibility as it is then. It held before, too: from its event on, if that is here by now, or else
-	// from nobody knows when.
-	if len(visibility) > 0 {
-		visibility[0].pos = min(visibility[0].pos, places[0])
+	visibility, first, err := versions(tx, history, "content.history_visibility")
+	if err != nil {
+		return nil, fmt.Errorf("load the history visibility: %w", err)
 	}
-	membership, places, err := versions(tx, room, storage.StateKey{Type: "m.room.member", Key: string(viewer)}, "content.membership")
+	member := storage.StateKey{Type: "m.room.member", Key: string(viewer)}
+	memberships, err := tx.StateHistory(room, member)
 	if err != nil {
 		return nil, fmt.Errorf("load the memberships of a user: %w", err)
 	}
-	// An invite comes from outside, and finds its place in the room when the history around it is fetched.
-	for i, place := range places {
-		if i+1 == len(membership) || place < membership[i+1].pos {
-			membership[i].pos = max(membership[i].pos, place)
+	if len(history) > 0 && (first == nil || first.Pos != history[0].Pos) {
+		// This server came into the room when it was there already. What it fetched of the history since tells how things were then.
+		if memberships, err = recalled(tx, room, member, memberships); err != nil {
+			return nil, fmt.Errorf("load the memberships of a user: %w", err)
 		}
+		if history, err = recalled(tx, room, key, history); err == nil {
+			visibility, _, err = versions(tx, history, "content.history_visibility")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("load the history visibility: %w", err)
+		}
+		// The first that is known held before, nobody knows since when.
+		visibility[0].pos = none
+	}
+	membership, _, err := versions(tx, memberships, "content.membership")
+	if err != nil {
+		return nil, fmt.Errorf("load the memberships of a user: %w", err)
 	}
 	return newHistory(viewer, visibility, membership), nil
+}
+
+// recalled adds to the values of a piece of state those of the fetched history.
+func recalled(tx *storage.ReadTx, room int64, key storage.StateKey, known []storage.StateVersion) ([]storage.StateVersion, error) {
+	found, err := tx.RecalledState(room, key)
+	out := slices.Concat(known, found)
+	slices.SortStableFunc(out, func(a, b storage.StateVersion) int { return cmp.Compare(a.Pos, b.Pos) })
+	return out, err
 }
 
 // Member is the history of a viewer who has been joined all the time that is asked about.
@@ -71,32 +94,27 @@ func newHistory(viewer id.UserID, visibility, membership []version) *History {
 	return h
 }
 
-// versions reads the values of a piece of state; a removed one is an empty value. The places are those of their events in the room, none for an
-// event that has no place.
-func versions(tx *storage.ReadTx, room int64, key storage.StateKey, path string) (out []version, places []int64, err error) {
-	history, err := tx.StateHistory(room, key)
-	if err != nil || len(history) == 0 {
-		return nil, nil, err
+// versions reads the values of a piece of state, and the event of the first; a removed one is an empty value.
+func versions(tx *storage.ReadTx, history []storage.StateVersion, path string) (out []version, first *storage.Event, err error) {
+	if len(history) == 0 {
+		return nil, nil, nil
 	}
-	positions := make([]int64, len(history))
+	nids := make([]int64, len(history))
 	for i, v := range history {
-		positions[i] = v.Event
+		nids[i] = v.Event
 	}
-	events, err := tx.EventsAt(positions)
+	events, err := tx.EventsAt(nids)
 	if err != nil {
 		return nil, nil, err
 	}
-	out, places = make([]version, len(history)), make([]int64, len(history))
+	out = make([]version, len(history))
 	for i, v := range history {
-		out[i].pos, places[i] = v.Pos, v.Pos
+		out[i].pos = v.Pos
 		if events[i] != nil {
-			out[i].value, places[i] = gjson.GetBytes(events[i].JSON, path).Str, events[i].Pos
-			if events[i].Pos == 0 {
-				places[i] = none
-			}
+			out[i].value = gjson.GetBytes(events[i].JSON, path).Str
 		}
 	}
-	return out, places, nil
+	return out, events[0], nil
 }
 
 // at is the value of the last version at or before pos.
@@ -213,6 +231,12 @@ func (h *History) WorldReadable() bool { return at(h.visibility, math.MaxInt64) 
 // VisibleAt reports whether the viewer may see what happened at a position, for anything but the events that Visible makes exceptions for.
 func (h *History) VisibleAt(pos int64) bool {
 	return h.allows(at(h.visibility, pos), at(h.membership, pos), pos)
+}
+
+// MayShow reports whether the viewer may see something of what happened at a position when nothing is known yet of what did: it may turn out that
+// the viewer was invited then.
+func (h *History) MayShow(pos int64) bool {
+	return h.VisibleAt(pos) || at(h.visibility, pos) == "invited"
 }
 
 // Visible reports whether the viewer may see an event of the room.

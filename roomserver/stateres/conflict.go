@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/roomserver/authrules"
@@ -29,10 +30,14 @@ func findConflict(version gomatrixserverlib.IRoomVersion, states []map[storage.S
 		levels: map[*node]authrules.Levels{},
 	}
 	origin := map[*node]uint64{} // the states that a conflicted event is in, as bits
+	for key, event := range states[0] {
+		if everywhere(states[1:], key, event) {
+			c.unconflicted[key] = event
+		}
+	}
 	for i, s := range states {
 		for key, event := range s {
-			if everywhere(states, key, event) {
-				c.unconflicted[key] = event
+			if _, ok := c.unconflicted[key]; ok {
 				continue
 			}
 			n := g.node(event)
@@ -136,11 +141,17 @@ func (c *conflict) authDifference(origin map[*node]uint64, all uint64) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	agreed := make([]*node, 0, len(c.unconflicted))
-	for _, event := range c.unconflicted {
-		agreed = append(agreed, c.graph.node(event))
+	var agreed, members []*node
+	for key, event := range c.unconflicted {
+		if n := c.graph.node(event); key.Type == spec.MRoomMember {
+			members = append(members, n)
+		} else {
+			agreed = append(agreed, n)
+		}
 	}
-	err := c.graph.chain(agreed, func(n *node) bool {
+	slices.SortFunc(members, byID)
+	// Members are many, and few of them lead anywhere.
+	err := c.graph.chain(append(agreed, members...), func(n *node) bool {
 		delete(missing, n)
 		return len(missing) == 0
 	})

@@ -29,6 +29,8 @@ type node struct {
 	auth     []*node
 }
 
+var errNoState = errors.New("the event is no state event")
+
 func newGraph(source Source) *graph { return &graph{source: source, nodes: map[id.EventID]*node{}} }
 
 // node is the node of an event that need not be loaded.
@@ -91,22 +93,24 @@ func (g *graph) state(nodes ...*node) error {
 			return fmt.Errorf("the state has %s: %w", n.id, storage.ErrNotFound)
 		}
 		if n.pdu.StateKey() == nil {
-			return fmt.Errorf("the state has %s, which is no state event", n.id)
+			return fmt.Errorf("the state has %s: %w", n.id, errNoState)
 		}
 	}
 	return nil
 }
 
 // chain visits all that leads to the nodes through auth events, once each, until visit says that it is enough. The nodes themselves are visited
-// only where they lead to one another.
+// only where they lead to one another. It loads no more than it has to, a batch at a time.
 func (g *graph) chain(from []*node, visit func(*node) (enough bool)) error {
+	const batch = 256
 	seen := map[*node]bool{}
-	for len(from) > 0 {
-		if err := g.load(from...); err != nil {
+	for queue := slices.Clone(from); len(queue) > 0; {
+		next := queue[:min(batch, len(queue))]
+		queue = queue[len(next):]
+		if err := g.load(next...); err != nil {
 			return err
 		}
-		var next []*node
-		for _, n := range from {
+		for _, n := range next {
 			for _, a := range n.auth {
 				if seen[a] {
 					continue
@@ -115,10 +119,9 @@ func (g *graph) chain(from []*node, visit func(*node) (enough bool)) error {
 				if visit(a) {
 					return nil
 				}
-				next = append(next, a)
+				queue = append(queue, a)
 			}
 		}
-		from = next
 	}
 	return nil
 }

@@ -62,11 +62,11 @@ func (w *world) library(states []state) state {
 // The library's version 2 differs from the specification in the order of power events, and it forgets the auth events of an event whose sender's
 // membership is in conflict. Where neither matters, and in version 1, it is a second opinion.
 func TestTheLibraryAgreesWhereItDoesAsSpecified(t *testing.T) {
-	for version, least := range map[gomatrixserverlib.RoomVersion]int{"1": 1000, "2": 250, "6": 250, "11": 250} {
+	for version, least := range map[gomatrixserverlib.RoomVersion]int{"1": 500, "11": 100} {
 		t.Run("version "+string(version), func(t *testing.T) {
 			t.Parallel()
 			compared := 0
-			for seed := range uint64(rounds) {
+			for seed := range uint64(30) {
 				w := newWorld(t, version)
 				w.grow(rand.New(rand.NewPCG(seed, 7)), 50, true, func(states []state) {
 					if len(distinct(states)) < 2 || version != "1" && w.libraryErrs(states) {

@@ -22,6 +22,9 @@ func (w *world) authChain(of id.EventID) set {
 	out := set{}
 	var walk func(id.EventID)
 	walk = func(e id.EventID) {
+		if w.pdus[e] == nil {
+			return
+		}
 		for _, a := range w.pdus[e].AuthEventIDs() {
 			if a := id.EventID(a); w.pdus[a] != nil && !out[a] {
 				out[a] = true
@@ -203,7 +206,9 @@ func (w *world) referenceChecks(r state, events []id.EventID) {
 			}
 		}
 		for _, s := range r {
-			auth = append(auth, w.pdus[s])
+			if w.pdus[s] != nil {
+				auth = append(auth, w.pdus[s])
+			}
 		}
 		if !w.rejected[e] && authrules.Allowed(w.version, pdu, authrules.NewEvents(auth)) == nil {
 			r[w.keyOf(e)] = e

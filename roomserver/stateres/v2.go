@@ -1,8 +1,6 @@
 package stateres
 
 import (
-	"slices"
-
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
@@ -91,7 +89,7 @@ func (c *conflict) split() (power, rest []*node, err error) {
 	for _, n := range power {
 		chosen[n] = true
 	}
-	err = c.graph.chain(slices.Clone(power), func(n *node) bool {
+	err = c.graph.chain(power, func(n *node) bool {
 		if c.inFull[n] && !chosen[n] {
 			chosen[n] = true
 			power = append(power, n)

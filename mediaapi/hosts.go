@@ -16,7 +16,7 @@ const (
 	// maxHosts and maxFailures bound what is remembered of other servers and of media that was not to be had.
 	maxHosts    = 2000
 	maxFailures = 10000
-	// failureAge is how long media that was not to be had is not asked for again.
+	// failureAge is how long media that its server does not have is not asked for again.
 	failureAge = time.Minute
 	// A server that failed patientFor times in a row is left alone for minBackoff, then for twice as long each time, up to maxBackoff.
 	patientFor = 3
@@ -99,21 +99,24 @@ func (h *hosts) succeeded(server id.ServerName) {
 	}
 }
 
-// failed notes that a fetch failed. The server is to blame unless it gave a proper answer: that it has no such media is one.
-func (h *hosts) failed(server id.ServerName, key string, err error, blame bool) {
+// absent notes what a server answered in place of media: there is no use in asking for the same again, but for other media.
+func (h *hosts) absent(key string, answer error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.clock.Now()
 	if len(h.failures) >= maxFailures {
 		prune(h.failures, func(f failure) bool { return now.Before(f.until) })
 	}
-	h.failures[key] = failure{err, now.Add(failureAge)}
-	if !blame {
-		return
-	}
+	h.failures[key] = failure{answer, now.Add(failureAge)}
+}
+
+// failed notes that a server did not give a proper answer.
+func (h *hosts) failed(server id.ServerName) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	s := h.host(server)
 	if s.failed++; s.failed >= patientFor {
-		s.until = now.Add(min(minBackoff<<min(s.failed-patientFor, 10), maxBackoff))
+		s.until = h.clock.Now().Add(min(minBackoff<<min(s.failed-patientFor, 10), maxBackoff))
 	}
 }
 

@@ -90,8 +90,11 @@ func (s *Service) remember(ctx context.Context, server id.ServerName, key string
 		s.hosts.succeeded(server)
 	case errors.Is(err, errLocal), errors.Is(ctx.Err(), context.Canceled), merr.HasCode(err, merr.NotYetUploaded):
 		// It is our own trouble, or something that may be different in a moment.
+	case merr.HasCode(err, merr.NotFound), merr.HasCode(err, merr.TooLarge):
+		s.hosts.absent(key, err)
+		s.hosts.succeeded(server)
 	default:
-		s.hosts.failed(server, key, err, !merr.HasCode(err, merr.NotFound) && !merr.HasCode(err, merr.TooLarge))
+		s.hosts.failed(server)
 	}
 }
 

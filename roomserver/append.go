@@ -25,6 +25,7 @@ type head struct {
 	changed map[storage.StateKey]bool
 	wake    map[id.UserID]bool     // who must look, beside the joined users
 	awake   map[id.ServerName]bool // servers for which there is something in the outbox
+	joiners []id.UserID            // our users who have joined
 	last    int64
 	guests  string // guest_access when the room was opened
 }
@@ -329,6 +330,7 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 		switch {
 		case m.Membership == spec.Join && at < 0:
 			joined = append(slices.Clip(joined), now)
+			h.joiners = append(h.joiners, user)
 		case m.Membership == spec.Join:
 			joined = slices.Clone(joined)
 			joined[at] = now
@@ -463,6 +465,11 @@ func (h *head) finish() error {
 	}
 	if len(h.changed) > 0 {
 		if err := h.tx.SaveRoomSummary(room); err != nil {
+			return err
+		}
+	}
+	for _, u := range h.joiners {
+		if err := h.s.peers.Devices.Joined(h.tx, u, room.NID); err != nil {
 			return err
 		}
 	}

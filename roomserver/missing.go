@@ -25,7 +25,10 @@ const (
 	together      = 8     // requests at a time
 )
 
-var errTooMuch = errors.New("more events are missing than are asked for")
+var (
+	errTooMuch  = errors.New("more events are missing than are asked for")
+	errWithheld = errors.New("the parents of the event cannot be had")
+)
 
 // complete fetches what the judgement of an event needs and is not here: its parents, or the state after those, and its auth events.
 //
@@ -44,6 +47,10 @@ func (in *intake) complete(ctx context.Context, e *pdu.Event) (batch, error) {
 			if !known.judged(p) && !here[p] {
 				got.missing = append(got.missing, p)
 			}
+		}
+		if c == e && len(got.missing) > 0 {
+			// Who sends an event must be able to say what it comes after. For what is before that, the state will do.
+			return batch{}, errWithheld
 		}
 		for _, p := range got.missing {
 			if claims++; claims > maxClaims {

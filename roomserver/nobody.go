@@ -9,6 +9,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
 )
 
 // errAlone is why a server that does not federate cannot reach others.
@@ -25,6 +26,9 @@ func (p Peers) orNobody() Peers {
 	if p.Outbound == nil {
 		p.Outbound = nobody{}
 	}
+	if p.Devices == nil {
+		p.Devices = nobody{}
+	}
 	return p
 }
 
@@ -32,6 +36,8 @@ func (p Peers) orNobody() Peers {
 type nobody struct{}
 
 func (nobody) Wake([]id.ServerName) {}
+
+func (nobody) Joined(*storage.Tx, id.UserID, int64) error { return nil }
 
 func (nobody) VerifyEvents(_ context.Context, _ gomatrixserverlib.IRoomVersion, events []fedtypes.Signed) []error {
 	out := make([]error, len(events))

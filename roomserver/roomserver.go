@@ -43,6 +43,12 @@ type Peers struct {
 	Remote   Remote
 	Verifier Verifier
 	Outbound Outbound
+	Devices  Devices
+}
+
+// Devices tells other servers of the devices of our users. It is told, in the transaction, of each of them who has joined a room.
+type Devices interface {
+	Joined(tx *storage.Tx, user id.UserID, room int64) error
 }
 
 // Outbound sends what is in the outbox. It is told of new rows after their commit.

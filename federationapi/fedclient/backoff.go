@@ -15,9 +15,10 @@ import (
 
 const (
 	backoffFirst = 5 * time.Second
-	backoffMax   = 12 * time.Hour
+	// backoffMax is also how long two servers that lost each other may not notice that they are back.
+	backoffMax = time.Hour
 	// backoffTurns is after how many failures the wait grows no more.
-	backoffTurns = 14
+	backoffTurns = 10
 )
 
 // backoff remembers which servers failed and leaves them alone: after each failure twice as long, give or take a quarter, so that not all who

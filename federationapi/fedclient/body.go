@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 const (
@@ -18,6 +19,8 @@ const (
 	// answer with much at the same time do not fill the memory.
 	freeBytes  = 4 * mib
 	largeReads = 4
+	// largeTime is for how long a place is given away: who answers with much has to do so quickly.
+	largeTime = 90 * time.Second
 )
 
 var (
@@ -27,7 +30,7 @@ var (
 )
 
 // read reads a body of at most limit bytes. Beyond freeBytes it needs a place in large.
-func read(ctx context.Context, body io.Reader, limit int64, large chan struct{}) ([]byte, error) {
+func read(ctx context.Context, body io.ReadCloser, limit int64, large chan struct{}) ([]byte, error) {
 	small := min(limit, freeBytes)
 	raw, err := io.ReadAll(io.LimitReader(body, small+1))
 	if err != nil {
@@ -45,6 +48,8 @@ func read(ctx context.Context, body io.Reader, limit int64, large chan struct{})
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait to read a large answer: %w", ctx.Err())
 	}
+	late := time.AfterFunc(largeTime, func() { _ = body.Close() }) // which ends reading with an error
+	defer late.Stop()
 	rest, err := io.ReadAll(io.LimitReader(body, limit-int64(len(raw))+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)

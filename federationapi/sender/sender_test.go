@@ -202,9 +202,10 @@ func (r *rig) forgotten() {
 	r.t.Error("there are still workers")
 }
 
-// left is what is in the outbox of a server after the sender has been stopped, without a request being made meanwhile.
+// left is what is in the outbox of a server when the sender has no more work, without a request being made meanwhile.
 func (r *rig) left(to id.ServerName) int {
 	r.t.Helper()
+	r.forgotten()
 	r.stop()
 	select {
 	case q := <-r.network.requests:
@@ -250,7 +251,6 @@ func TestABurstGoesInFewTransactionsAndInOrder(t *testing.T) {
 		r.sent(strings.Join(want[50:100], " "), nil) // a full one is followed at once
 		r.sent(strings.Join(want[100:], " "), nil)
 		r.pass(1, gap)
-		r.forgotten()
 		check(t, "left", 0, r.left(two))
 	})
 }

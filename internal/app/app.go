@@ -118,14 +118,14 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return err
 	}
 	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
+	a.e2ee = e2ee.New(e2ee.Deps{
+		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
+		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
+	})
 	a.rooms = roomserver.New(roomserver.Config{
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
-	}, a.peers.rooms(), a.store, a.doorbell, notifier, opts.Clock, a.log)
-	a.e2ee = e2ee.New(e2ee.Deps{
-		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
-		DeviceNames: cfg.Federation.DeviceNames,
-	})
+	}, a.peers.rooms(a.e2ee), a.store, a.doorbell, notifier, opts.Clock, a.log)
 	a.accounts, err = account.New(account.Deps{
 		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})

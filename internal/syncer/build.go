@@ -247,9 +247,10 @@ func (l *look) sort(s *sorted, m *storage.Membership) {
 		}
 	case "leave", "ban":
 		// News is for everybody, or the other devices would never hear of what one has left and forgotten at once. What was left before is
-		// for those who ask for it, and what was forgotten for nobody.
+		// for those who ask for it, and what was forgotten for nobody. Where others have put the user out, nobody needs to ask.
 		news := !l.initial && m.Pos > l.since.Pos
-		if news || (l.initial || l.FullState) && l.Filter.Room.IncludeLeave && !m.Forgotten {
+		wanted := l.Filter.Room.IncludeLeave || l.initial && (m.Membership == "ban" || m.Sender != l.User)
+		if news || (l.initial || l.FullState) && wanted && !m.Forgotten {
 			s.leave = append(s.leave, *m)
 		}
 	}

@@ -245,7 +245,7 @@ func (r *room) ephemeral(o *opened, receipts []storage.Receipt) (own bool) {
 		// That nobody is typing is news only to who may have heard the contrary.
 		told = len(typing) > 0 || known && r.since.Eph >= r.started
 	}
-	if !told && len(receipts) == 0 {
+	if !told && len(receipts) == 0 && known { // a room that is new to the client has the list, be it empty
 		return false
 	}
 	r.member(o, `"ephemeral":{"events":[`)

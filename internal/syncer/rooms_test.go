@@ -77,14 +77,19 @@ func TestLeftRooms(t *testing.T) {
 	room.Message(alice, "later")
 	check(t, "told once", false, c.sync().Get("rooms").Exists())
 	c.since = ""
-	check(t, "not in an initial sync", false, c.sync().Get("rooms").Exists())
+	check(t, "in an initial sync, for who was put out", true, section(c.sync(), "leave", room).Exists())
+	left := r.room("b")
+	left.Member(bob, bob, "join")
+	left.Member(bob, bob, "leave")
+	c.since = ""
+	check(t, "not in an initial sync, for who has gone", false, section(c.sync(), "leave", left).Exists())
 	c.since, c.filter = "", `{"room":{"include_leave":true,"timeline":{"limit":2}}}`
 	l := section(c.sync(), "leave", room)
 	check(t, "archived, on demand", []string{"during", "@bob:one leave"}, told(l.Get("timeline.events")))
 	unordered(t, "state at the time", []string{"m.room.create", "@alice:one join", "m.room.join_rules", "@bob:one join"}, told(l.Get("state.events")))
 	r.update(func(tx *storage.Tx) error { return tx.ForgetRoom(room.Row.NID, bob) })
 	c.since = ""
-	check(t, "forgotten", false, c.sync().Get("rooms").Exists())
+	check(t, "forgotten", false, section(c.sync(), "leave", room).Exists())
 }
 
 func TestLeftRoomsShowTheStateOfTheirTime(t *testing.T) {

@@ -112,8 +112,8 @@ func TestLongChainsAreWalkedOnce(t *testing.T) {
 		content fields
 		auth    func(i int) []id.EventID
 	}{
-		"a line of power levels": {spec.MRoomPowerLevels, fields{"users": fields{}}, func(i int) []id.EventID { return []id.EventID{link(i - 1)} }},
-		"a ladder of power levels": {spec.MRoomPowerLevels, fields{"users": fields{}}, func(i int) []id.EventID {
+		"a line of power levels": {spec.MRoomPowerLevels, fields{"users_default": 100}, func(i int) []id.EventID { return []id.EventID{link(i - 1)} }},
+		"a ladder of power levels": {spec.MRoomPowerLevels, fields{"users_default": 100}, func(i int) []id.EventID {
 			return []id.EventID{link(i - 1), link(i - 2), link(i - 3), link(i - 4)}
 		}},
 		"a bush of memberships": {spec.MRoomMember, fields{"membership": "join"}, func(i int) []id.EventID {

@@ -172,14 +172,18 @@ func scenarios() []scenario {
 		name: "levels in between are played again", versions: []gomatrixserverlib.RoomVersion{"12"},
 		play: problemB, want: state{levelsKey: "$PL3"},
 	}, {
-		name: "a rejected event does not become state", versions: v2Family,
+		name: "an event that was rejected stays out", versions: v2Family,
 		play: func(w *world) []state {
-			s := w.start()
-			e, ok := w.send(draft{id: "$bad", typ: "m.room.topic", key: text(""), sender: zara, content: fields{}, prev: []id.EventID{s}})
+			pa1 := w.levels("$PA1", alice, half, w.start())
+			pa2 := w.levels("$PA2", alice, map[id.UserID]int{bob: 0}, pa1)
+			// Its auth events allow it, and so does the state that it is found in, but not the state before it.
+			e, ok := w.send(draft{
+				id: "$bad", typ: "m.room.topic", key: text(""), sender: bob, content: fields{}, prev: []id.EventID{pa2}, before: w.after[pa1],
+			})
 			if ok {
-				w.Fatal("zara may set a topic")
+				w.Fatal("bob may set a topic")
 			}
-			return []state{w.after[s], with(w.after[s], state{topicKey: e})}
+			return []state{w.after[pa1], with(w.after[pa1], state{topicKey: e})}
 		},
 		want: state{topicKey: ""},
 	}, {

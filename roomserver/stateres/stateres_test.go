@@ -11,10 +11,10 @@ import (
 )
 
 // rounds is how many rooms of each version are grown.
-const rounds = 60
+const rounds = 50
 
 func TestRoomsGrownAtRandomResolveAsSpecified(t *testing.T) {
-	for _, version := range []gomatrixserverlib.RoomVersion{"2", "6", "9", "11", "12"} {
+	for _, version := range []gomatrixserverlib.RoomVersion{"2", "11", "12"} {
 		for seed := range uint64(rounds) {
 			t.Run(fmt.Sprintf("version %s, seed %d", version, seed), func(t *testing.T) {
 				t.Parallel()

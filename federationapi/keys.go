@@ -52,7 +52,7 @@ func (a *API) queryKeys(ctx context.Context, r *web.Request) (any, error) {
 	if keyID := r.Var("keyID"); keyID != "" {
 		wanted[gomatrixserverlib.KeyID(keyID)] = int64(until)
 	}
-	return a.notary(ctx, map[id.ServerName]map[gomatrixserverlib.KeyID]int64{server: wanted}), nil
+	return a.notary(ctx, r, map[id.ServerName]map[gomatrixserverlib.KeyID]int64{server: wanted})
 }
 
 // Spec: server-server-api#post_matrixkeyv2query
@@ -86,13 +86,19 @@ func (a *API) queryManyKeys(ctx context.Context, r *web.Request) (any, error) {
 	if count > maxQueriedKeys {
 		return nil, merr.Newf(merr.TooLarge, "No more than %d keys may be asked for at once", maxQueriedKeys)
 	}
-	return a.notary(ctx, wanted), nil
+	return a.notary(ctx, r, wanted)
 }
 
-func (a *API) notary(ctx context.Context, wanted map[id.ServerName]map[gomatrixserverlib.KeyID]int64) keyAnswer {
+// notary asks other servers for their keys. Everybody may cause that, so that each server asked counts as a request of its own.
+func (a *API) notary(ctx context.Context, r *web.Request, wanted map[id.ServerName]map[gomatrixserverlib.KeyID]int64) (any, error) {
+	for range wanted {
+		if err := r.Spend(web.RateFederation, "notary for "+r.ClientIP().String()); err != nil {
+			return nil, err
+		}
+	}
 	out := keyAnswer{ServerKeys: []json.RawMessage{}}
 	if len(wanted) > 0 {
 		out.ServerKeys = append(out.ServerKeys, a.keyServer.Notary(ctx, wanted)...)
 	}
-	return out
+	return out, nil
 }

@@ -74,14 +74,16 @@ func parseTransaction(body []byte) (transaction, error) {
 	if !utf8.Valid(body) {
 		return transaction{}, merr.New(merr.NotJSON, "The body is not UTF-8")
 	}
-	if !json.Valid(body) {
-		return transaction{}, merr.New(merr.NotJSON, "The body is not JSON")
-	}
 	var fields struct {
 		PDUs []json.RawMessage `json:"pdus"`
 		EDUs []json.RawMessage `json:"edus"`
 	}
-	if bytes.TrimLeft(body, " \t\r\n")[0] != '{' || json.Unmarshal(body, &fields) != nil {
+	err := json.Unmarshal(body, &fields)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return transaction{}, merr.New(merr.NotJSON, "The body is not JSON")
+	}
+	if err != nil || bytes.TrimLeft(body, " \t\r\n")[0] != '{' {
 		return transaction{}, merr.New(merr.BadJSON, "The body is not a transaction")
 	}
 	if len(fields.PDUs) > maxPDUs || len(fields.EDUs) > maxEDUs {

@@ -27,7 +27,8 @@ type head struct {
 	awake   map[id.ServerName]bool // servers for which there is something in the outbox
 	joiners []id.UserID            // our users who have joined
 	last    int64
-	guests  string // guest_access when the room was opened
+	guests  string        // guest_access when the room was opened
+	signed  []recommended // events that are to be added in place of new ones
 }
 
 // open loads a room that exists here. The error for any other is 404 M_NOT_FOUND.
@@ -70,6 +71,9 @@ func (h *head) add(d draft) (*storage.Event, error) {
 	if d.redacts != "" && redactsInContent(h.auth.version) {
 		d.content, d.canonical = withField(d.content, "redacts", string(d.redacts)), false
 	}
+	if i := slices.IndexFunc(h.signed, func(r recommended) bool { return r.is(d) }); i >= 0 {
+		return h.addSigned(i, d)
+	}
 	p, err := h.auth.place(d)
 	if err != nil {
 		return nil, err
@@ -92,6 +96,15 @@ func (h *head) add(d draft) (*storage.Event, error) {
 	if err := h.auth.allowed(pdu); err != nil {
 		return nil, err
 	}
+	if !create && !exempt(d.typ, d.stateKey) {
+		server, err := h.auth.policy()
+		if err != nil {
+			return nil, err
+		}
+		if server != nil {
+			return nil, &unsigned{server, p.version, d, p, raw}
+		}
+	}
 	if create {
 		// Only now is the id known of a room whose id is made from its create event. Spec: rooms/v12#event-format
 		if p.version.DomainlessRoomIDs() {
@@ -109,6 +122,25 @@ func (h *head) add(d draft) (*storage.Event, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// addSigned adds an event of ours that was made before, at what was the end of the room then.
+func (h *head) addSigned(i int, d draft) (*storage.Event, error) {
+	r := h.signed[i]
+	h.signed = slices.Delete(h.signed, i, i+1)
+	room := h.room()
+	e := newEvent(room, r.event)
+	e.TxnDevice, e.TxnID = d.txn.Device, d.txn.ID
+	var err error
+	if e.StateBefore, err = h.stateBefore(r.place.prev, nil); err != nil {
+		return nil, err
+	}
+	for _, state := range []*authState{h.stateAt(e.StateBefore), h.auth} {
+		if err := state.allowed(r.event.PDU); err != nil {
+			return nil, err
+		}
+	}
+	return e, h.accept(e, &authEvent{id: e.ID, pdu: r.event.PDU}, r.place.prev, true)
 }
 
 // build makes the event. Two rooms that one user makes in the same millisecond may have the same create event, which must not give them the

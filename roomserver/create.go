@@ -43,12 +43,15 @@ type InitialState struct {
 }
 
 // preset is what a preset sets. Where guests are empty they are forbidden, as they are in rooms that do not say anything of them.
-type preset struct{ joinRule, history, guests string }
+type preset struct {
+	joinRule, history, guests string
+	invite                    int // the level for it
+}
 
 var presets = map[string]preset{
-	"private_chat":         {spec.Invite, "shared", "can_join"},
-	"trusted_private_chat": {spec.Invite, "shared", "can_join"},
-	"public_chat":          {spec.Public, "shared", ""},
+	"private_chat":         {spec.Invite, "shared", "can_join", 0},
+	"trusted_private_chat": {spec.Invite, "shared", "can_join", 0},
+	"public_chat":          {spec.Public, "shared", "", 50},
 }
 
 // maxInitial bounds the invites, and the events of initial_state, of a new room: all of them are made in one transaction, while which every
@@ -98,11 +101,11 @@ func (s *Server) create(tx *storage.Tx, r CreateRequest) (*head, error) {
 	if !version.DomainlessRoomIDs() {
 		row.ID = id.RoomID("!" + rand.Text()[:18] + ":" + string(s.cfg.Name))
 	}
-	h := &head{
-		s: s, tx: tx, changed: map[storage.StateKey]bool{}, wake: map[id.UserID]bool{},
-		auth: &authState{tx: &tx.ReadTx, room: row, version: version, snap: newSnapshot()},
+	h, err := s.head(tx, row)
+	if err != nil {
+		return nil, err
 	}
-	h.auth.snap.known = true // nobody is joined yet
+	h.auth.snap = &snapshot{events: map[storage.StateKey]*authEvent{}, known: true, servers: []id.ServerName{}} // nobody is joined yet
 	content, err := createContent(r, version)
 	if err != nil {
 		return nil, err
@@ -240,7 +243,7 @@ func powerLevels(r CreateRequest, version gomatrixserverlib.IRoomVersion) (json.
 		"ban":            must(50),
 		"kick":           must(50),
 		"redact":         must(50),
-		"invite":         must(0),
+		"invite":         must(presets[r.Preset].invite),
 		"historical":     must(100),
 		"events": must(map[string]int64{
 			spec.MRoomName: 50, spec.MRoomPowerLevels: 100, spec.MRoomHistoryVisibility: 100, spec.MRoomCanonicalAlias: 50,

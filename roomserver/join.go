@@ -286,7 +286,7 @@ func (a *authState) inviters() ([]id.ServerName, error) {
 		return nil, err
 	}
 	var users []id.UserID
-	for u, level := range p.Users {
+	for u, level := range p.Users() {
 		if level >= p.Invite {
 			users = append(users, id.UserID(u))
 		}

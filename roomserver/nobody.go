@@ -108,3 +108,7 @@ func (nobody) MissingEvents(context.Context, id.ServerName, id.RoomID, fedtypes.
 func (nobody) TimestampToEvent(context.Context, id.ServerName, id.RoomID, int64, bool) (fedtypes.EventMoment, error) {
 	return fedtypes.EventMoment{}, errAlone
 }
+
+func (nobody) PolicySign(context.Context, id.ServerName, json.RawMessage) (string, error) {
+	return "", errAlone
+}

@@ -237,9 +237,10 @@ type batch struct {
 // incoming is an event to be judged.
 type incoming struct {
 	*pdu.Event
-	missing []id.EventID                    // the parents that are not here
-	claim   map[storage.StateKey]id.EventID // what origin says that the state after those is
-	spread  bool                            // it is for us to send it to the other servers in the room
+	missing  []id.EventID                    // the parents that are not here
+	claim    map[storage.StateKey]id.EventID // what origin says that the state after those is
+	unwanted bool                            // the policy server of the room does not recommend it
+	spread   bool                            // it is for us to send it to the other servers in the room
 }
 
 // store judges a batch and stores it.
@@ -247,6 +248,7 @@ func (in *intake) store(ctx context.Context, b batch, out map[id.EventID]error) 
 	if len(b.events) == 0 {
 		return
 	}
+	in.recommendations(ctx, b.events)
 	verdicts := map[id.EventID]error{}
 	err := in.s.update(ctx, in.room, func(h *head) error {
 		clear(verdicts)
@@ -309,7 +311,7 @@ func (h *head) receive(in incoming) (why, err error) {
 	case why != nil:
 		e.Status = storage.Rejected
 		return why, h.keep(e)
-	case soft:
+	case soft, in.unwanted:
 		// Spec: server-server-api#soft-failure
 		e.Status = storage.SoftFailed
 		if err := h.number(e); err != nil {

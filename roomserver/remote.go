@@ -29,6 +29,9 @@ type Remote interface {
 	Backfill(ctx context.Context, to id.ServerName, room id.RoomID, from []id.EventID, limit int) ([]json.RawMessage, error)
 	MissingEvents(ctx context.Context, to id.ServerName, room id.RoomID, want fedtypes.MissingRequest) ([]json.RawMessage, error)
 	TimestampToEvent(ctx context.Context, to id.ServerName, room id.RoomID, ts int64, backwards bool) (fedtypes.EventMoment, error)
+
+	// PolicySign asks a policy server for its signature under an event, in unpadded base64.
+	PolicySign(ctx context.Context, to id.ServerName, pdu json.RawMessage) (string, error)
 }
 
 // A Verifier checks the signatures of events. It returns one error for each of them, nil for those that hold.

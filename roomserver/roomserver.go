@@ -12,6 +12,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -100,15 +101,18 @@ func (s *Server) local(user id.UserID) bool { return user.Server() == s.cfg.Name
 
 // update runs fn on the room in one transaction and afterwards wakes who has to hear of it.
 func (s *Server) update(ctx context.Context, room id.RoomID, fn func(h *head) error) error {
-	return s.store.Update(ctx, func(tx *storage.Tx) error {
-		h, err := s.open(tx, room)
-		if err != nil {
-			return err
-		}
-		if err := fn(h); err != nil {
-			return err
-		}
-		return h.finish()
+	return s.recommending(ctx, func(signed []recommended) error {
+		return s.store.Update(ctx, func(tx *storage.Tx) error {
+			h, err := s.open(tx, room)
+			if err != nil {
+				return err
+			}
+			h.signed = slices.Clone(signed)
+			if err := fn(h); err != nil {
+				return err
+			}
+			return h.finish()
+		})
 	})
 }
 

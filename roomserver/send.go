@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
@@ -80,31 +81,34 @@ func (s *Server) once(ctx context.Context, room id.RoomID, txn storage.Txn, fn f
 	if len(txn.ID) > maxField {
 		return "", merr.Newf(merr.InvalidParam, "A transaction id is no longer than %d bytes", maxField)
 	}
-	err = s.store.Update(ctx, func(tx *storage.Tx) error {
-		if txn.ID != "" {
-			answer, err := tx.TxnAnswer(txn)
-			if err == nil {
-				event = id.EventID(answer)
-				return nil
+	err = s.recommending(ctx, func(signed []recommended) error {
+		return s.store.Update(ctx, func(tx *storage.Tx) error {
+			if txn.ID != "" {
+				answer, err := tx.TxnAnswer(txn)
+				if err == nil {
+					event = id.EventID(answer)
+					return nil
+				}
+				if !errors.Is(err, storage.ErrNotFound) {
+					return err
+				}
 			}
-			if !errors.Is(err, storage.ErrNotFound) {
+			h, err := s.open(tx, room)
+			if err != nil {
 				return err
 			}
-		}
-		h, err := s.open(tx, room)
-		if err != nil {
-			return err
-		}
-		if event, err = fn(h); err != nil {
-			return err
-		}
-		if err := h.finish(); err != nil {
-			return err
-		}
-		if txn.ID == "" {
-			return nil
-		}
-		return tx.SaveTxnAnswer(txn, string(event), s.clock.Now().UnixMilli())
+			h.signed = slices.Clone(signed)
+			if event, err = fn(h); err != nil {
+				return err
+			}
+			if err := h.finish(); err != nil {
+				return err
+			}
+			if txn.ID == "" {
+				return nil
+			}
+			return tx.SaveTxnAnswer(txn, string(event), s.clock.Now().UnixMilli())
+		})
 	})
 	return event, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -148,7 +147,7 @@ func (h *head) transferredLevels(r UpgradeRequest, p authrules.Levels, version g
 	if err := json.Unmarshal(e.Content(), &levels); err != nil {
 		return nil, merr.New(merr.InvalidRoomState, "The room's power levels cannot be read")
 	}
-	users, events := maps.Clone(p.Users), maps.Clone(p.Events)
+	users, events := p.Users(), p.Events()
 	if users == nil {
 		users = map[string]int64{}
 	}
@@ -173,7 +172,7 @@ func (h *head) transferredLevels(r UpgradeRequest, p authrules.Levels, version g
 		levels[name] = must(level)
 	}
 	if _, set := levels["notifications"]; set {
-		levels["notifications"] = must(p.Notifications)
+		levels["notifications"] = must(p.Notifications())
 	}
 	if events != nil {
 		levels["events"] = must(events)

@@ -34,6 +34,8 @@ type world struct {
 	down    map[id.ServerName]bool
 	calls   map[string]int // by method
 	most    int            // events that get_missing_events gives; 0: as many as are wanted
+	// judgement is what policy servers say.
+	judgement func(raw json.RawMessage) (string, error)
 	// meddle, if set, may change what a server answers with a template.
 	meddle func(to id.ServerName, t fedtypes.Template) fedtypes.Template
 	// between, if set, is called after a template was made and before its event is sent.
@@ -136,6 +138,8 @@ func (w *world) deliverTo(ctx context.Context, name, dest id.ServerName) {
 
 // said is a Matrix error as another server answers it.
 type said struct{ err *merr.Error }
+
+func (e said) MatrixMessage() string { return e.err.Msg }
 
 func (e said) Error() string { return e.err.Error() }
 
@@ -369,6 +373,14 @@ func (p *peer) MissingEvents(_ context.Context, to id.ServerName, _ id.RoomID, w
 		want.Limit = p.most
 	}
 	return p.before("get_missing_events", to, want.Latest, want.Earliest, want.Limit, false)
+}
+
+func (p *peer) PolicySign(ctx context.Context, to id.ServerName, raw json.RawMessage) (string, error) {
+	if _, err := p.reach("policy_sign", to); err != nil {
+		return "", err
+	}
+	signature, err := p.judgement(raw)
+	return signature, answered(err)
 }
 
 func (p *peer) TimestampToEvent(context.Context, id.ServerName, id.RoomID, int64, bool) (fedtypes.EventMoment, error) {

@@ -52,15 +52,16 @@ func (tx *ReadTx) RemoteLists(users []id.UserID) (map[id.UserID]*RemoteList, err
 	return out, err
 }
 
-// StaleLists is up to limit stale lists whose next try is due at a time, in ms since the epoch.
-func (tx *ReadTx) StaleLists(now int64, limit int) ([]RemoteList, error) {
+// StaleLists is up to limit stale lists whose next try is due at a time, in ms since the epoch, but none of some servers.
+func (tx *ReadTx) StaleLists(now int64, except []id.ServerName, limit int) ([]RemoteList, error) {
 	return collect(tx, scanRemoteList, selectRemoteLists+`from remote_device_lists l join words w on w.nid = l.member
-		where l.stale = 1 and l.retry_at <= $1 order by l.retry_at limit $2`, now, limit)
+		where l.stale = 1 and l.retry_at <= $1 and not `+tx.inTexts("l.server", 2)+` order by l.retry_at limit $3`, now, list(except), limit)
 }
 
-// NextResync is when the next try of a stale list is due, in ms since the epoch.
-func (tx *ReadTx) NextResync() (ts int64, err error) {
-	err = tx.queryRow(`select retry_at from remote_device_lists where stale = 1 order by retry_at limit 1`).Scan(&ts)
+// NextResync is when the next try of a stale list is due, in ms since the epoch, but of none of some servers.
+func (tx *ReadTx) NextResync(except []id.ServerName) (ts int64, err error) {
+	err = tx.queryRow(`select retry_at from remote_device_lists where stale = 1 and not `+tx.inTexts("server", 1)+` order by retry_at limit 1`,
+		list(except)).Scan(&ts)
 	return ts, err
 }
 

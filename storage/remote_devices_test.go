@@ -96,9 +96,9 @@ func TestRemoteListsKeepTheirState(t *testing.T) {
 		pos := position(t, s)
 		keepRemoteList(t, s, zoe, pos)
 		keepRemoteList(t, s, yan, pos)
-		stale := func(now int64) []id.UserID {
+		stale := func(now int64, except ...id.ServerName) []id.UserID {
 			return found(t, s, func(tx *storage.ReadTx) (out []id.UserID, err error) {
-				lists, err := tx.StaleLists(now, 10)
+				lists, err := tx.StaleLists(now, except, 10)
 				for _, l := range lists {
 					out = append(out, l.User)
 				}
@@ -126,7 +126,7 @@ func TestRemoteListsKeepTheirState(t *testing.T) {
 		if diff := cmp.Diff(want, remoteList(t, s, zoe)); diff != "" {
 			t.Error(diff)
 		}
-		next := found(t, s, (*storage.ReadTx).NextResync)
+		next := found(t, s, func(tx *storage.ReadTx) (int64, error) { return tx.NextResync([]id.ServerName{"elsewhere"}) })
 		if got := stale(199); next != 100 || !cmp.Equal(got, []id.UserID{zoe}) {
 			t.Errorf("next is at %d, due are %v", next, got)
 		}
@@ -137,6 +137,9 @@ func TestRemoteListsKeepTheirState(t *testing.T) {
 		update(t, s, func(tx *storage.Tx) error { return tx.HurryResyncs("there", 50) })
 		if got := stale(50); len(got) != 2 {
 			t.Errorf("due are %v", got)
+		}
+		if got := stale(50, "elsewhere", "there"); len(got) > 0 {
+			t.Errorf("due are %v, whose server is busy", got)
 		}
 		update(t, s, func(tx *storage.Tx) error { return tx.DropRemoteList(zoe) })
 		if diff := cmp.Diff(storage.RemoteList{User: zoe, Followed: true}, remoteList(t, s, zoe)); diff != "" {

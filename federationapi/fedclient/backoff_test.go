@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
 
@@ -113,5 +114,12 @@ func TestFailuresOutliveARestart(t *testing.T) {
 	again.Heard(peerName)
 	if got := w.client(with).Backoff(peerName); !got.IsZero() {
 		t.Errorf("it was heard, and is left alone until %s", got)
+	}
+	err := store.View(t.Context(), func(tx *storage.ReadTx) error {
+		_, err := tx.Destination(peerName)
+		return err
+	})
+	if !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("it is still written down: %v", err)
 	}
 }

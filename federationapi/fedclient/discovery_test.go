@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -112,7 +113,10 @@ func TestServersAreFoundAsTheSpecificationSays(t *testing.T) {
 		}, "10.0.0.1:8448", "b.example", "b.example"},
 		{"a redirect away from HTTPS", "b.example", func(w *world) {
 			w.hosts["b.example"] = []string{"10.0.0.1"}
-			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("http://b.example/", 302))
+			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("http://b.example/.well-known/matrix/server", 302))
+			plain := httptest.NewServer(file(`{"m.server":"wrong.example"}`))
+			w.t.Cleanup(plain.Close)
+			w.listen["10.0.0.1:80"] = plain.Listener.Addr().String()
 		}, "10.0.0.1:8448", "b.example", "b.example"},
 		{"a file behind a certificate for another name", "b.example", func(w *world) {
 			w.hosts["b.example"] = []string{"10.0.0.1"}
@@ -331,7 +335,8 @@ func TestWellKnownFiles(t *testing.T) {
 		`{"m.server":"m.example:99999"}`:       "",
 		`{"M.SERVER":"m.example"}`:             "",
 		`{"m.server":"m.example"} x`:           "",
-		`{"m.server":"` + strings.Repeat("a", 300) + `"}`: "",
+		`{"m.server":"` + strings.Repeat("a", 300) + `"}`:              "",
+		`{"m.server":"m.example"}` + strings.Repeat(" ", maxWellKnown): "",
 	} {
 		got, err := parseWellKnown([]byte(body))
 		if got != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, errNoWellKnown) {

@@ -36,6 +36,9 @@ func (e *Error) Error() string {
 // MatrixError returns what programs look at, for those who must not import this package: the room server.
 func (e *Error) MatrixError() (status int, code string) { return e.Status, e.Code }
 
+// MatrixMessage returns what the server says to people.
+func (e *Error) MatrixMessage() string { return e.Message }
+
 // HasCode reports whether err is, or wraps, what a server said with this errcode.
 func HasCode(err error, code string) bool {
 	var e *Error

@@ -372,6 +372,7 @@ func TestNotaryAnswers(t *testing.T) {
 	expect(wish{peerName: {"ed25519:2": 0}}, 1, "b.example ed25519:2 3")
 	expect(wish{peerName: {"ed25519:1": 0}}, 0, "b.example ed25519:1 1")
 	expect(wish{peerName: {}}, 0, "b.example ed25519:1 1", "b.example ed25519:2 3")
+	expect(wish{peerName: {"ed25519:9": 0}}, 0, "b.example ed25519:1 1", "b.example ed25519:2 3")
 	// A server that publishes nonsense, or nothing, does not take its good keys away.
 	p.publish(now.Now(), func(d map[string]any) { d["server_name"] = "x.example" })
 	now.Advance(24 * time.Hour)
@@ -432,7 +433,13 @@ func TestRequestsOfOtherServersAreVerified(t *testing.T) {
 		{"from another server", header(func(s string) string { return strings.Replace(s, `"b.example"`, `"x.example"`, 1) }), body, false},
 		{"from this server itself", header(func(s string) string { return strings.Replace(s, `"b.example"`, `"us.example"`, 1) }), body, false},
 		{"from two servers", func(r *http.Request) {
-			r.Header.Add("Authorization", strings.Replace(r.Header.Get("Authorization"), `"b.example"`, `"x.example"`, 1))
+			good := r.Header.Get("Authorization")
+			r.Header.Set("Authorization", strings.NewReplacer(`"b.example"`, `"x.example"`, `"ed25519:1"`, `"ed25519:9"`).Replace(good))
+			r.Header.Add("Authorization", good)
+		}, body, false},
+		{"that this server has made itself", func(r *http.Request) {
+			us := &Client{name: "us.example", keyID: "ed25519:us", key: testKey("us")}
+			r.Header.Set("Authorization", us.authorize(r.Method, r.RequestURI, "us.example", []byte(body)))
 		}, body, false},
 		{"with a second signature that does not hold", func(r *http.Request) {
 			r.Header.Add("Authorization", strings.Replace(r.Header.Get("Authorization"), `sig="`, `sig="AA`, 1))

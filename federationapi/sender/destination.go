@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -37,8 +38,9 @@ type destination struct {
 	passing passing
 	since   time.Time // of the first of the failures that go on
 	tried   time.Time // when the last failure was
+	refuses bool      // that was an answer: that the server lives is no news
 
-	failures int
+	failures int // written by the worker, read by others while there is none
 	repeat   int64 // a transaction that ends with this row has been tried and must be sent again before others; 0: none
 	single   bool  // it was refused as a whole: its rows are sent one by one
 	refusals int   // of that one row
@@ -151,7 +153,9 @@ func (s *Sender) failed(ctx context.Context, d *destination, t *transaction, err
 	if t.last != 0 && !d.single {
 		d.repeat = t.last
 	}
-	refused := isMalformed(err)
+	status, answered := answerOf(err)
+	d.refuses = answered
+	refused := status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge
 	if !refused {
 		d.passing.back(t.passing)
 	}
@@ -172,28 +176,27 @@ func (s *Sender) failed(ctx context.Context, d *destination, t *transaction, err
 	s.rest(d, until)
 }
 
-// pauseAfter is the least time between two tries.
+// pauseAfter is the least time between two tries. The client leaves alone for longer who does not answer at all.
 func pauseAfter(failures int) time.Duration {
-	const first, longest = time.Second, time.Minute
-	return min(first<<min(failures-1, 10), longest)
+	const first, longest = time.Second, 15 * time.Minute
+	return min(first<<min(max(failures-1, 0), 10), longest)
 }
 
-// isMalformed reports whether the other server has understood the request and will not take this body, today or tomorrow.
-func isMalformed(err error) bool {
+// answerOf is the status of the other server's answer, if the failure is one.
+func answerOf(err error) (status int, ok bool) {
 	var answer interface {
 		error
 		MatrixError() (status int, code string)
 	}
-	if !errors.As(err, &answer) {
-		return false
+	if errors.As(err, &answer) {
+		status, _ = answer.MatrixError()
+		return status, true
 	}
-	const badRequest, tooLarge = 400, 413
-	status, _ := answer.MatrixError()
-	return status == badRequest || status == tooLarge
+	return 0, false
 }
 
-// refused keeps one row that the other server cannot read from stopping all others for ever: the rows are sent one by one, and the one that
-// is still refused is given up.
+// refused keeps one row that the other server cannot read, today or tomorrow, from stopping all others: the rows are sent one by one, and the
+// one that is still refused is given up.
 func (s *Sender) refused(ctx context.Context, d *destination, t *transaction, err error) {
 	if t.rows > 1 {
 		d.single, d.refusals = true, 0

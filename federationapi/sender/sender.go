@@ -41,7 +41,8 @@ const (
 	gap = 20 * time.Millisecond
 	// patience is how long what is not urgent waits for company.
 	patience = 500 * time.Millisecond
-	// After a start, the servers that something waits for are woken one after another: each takes step, all together at most spread.
+	// After a start, the servers that something waits for are woken one after another: each takes step, all together at most spread. That is
+	// also how long a server that makes requests itself may have to wait.
 	step   = 20 * time.Millisecond
 	spread = time.Minute
 	// storeRest is the time to the next try when the database fails.
@@ -172,13 +173,12 @@ func (s *Sender) Heard(server id.ServerName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.destinations[server]
-	if d == nil || !d.resting {
+	if d == nil || !d.resting || d.refuses {
 		return
 	}
 	// A server that can reach us and that we cannot reach is not tried with each of its requests.
-	const atLeast = time.Second
 	at := s.clock.Now()
-	if soonest := d.tried.Add(atLeast); at.Before(soonest) {
+	if soonest := d.tried.Add(min(pauseAfter(d.failures), spread)); at.Before(soonest) {
 		at = soonest
 	}
 	if at.Before(d.at) {
@@ -240,7 +240,7 @@ func (s *Sender) due() (list []*destination, next time.Time) {
 			return list, d.at
 		}
 		heap.Pop(&s.agenda)
-		d.working, d.resting, d.rung = true, false, false
+		d.working, d.resting, d.refuses, d.rung = true, false, false, false
 		s.sending++
 		list = append(list, d)
 	}

@@ -482,9 +482,11 @@ func TestWhatAServerCannotReadDoesNotStopTheRest(t *testing.T) {
 func TestARefusalOfTheServerItselfIsNoReasonToDropAnything(t *testing.T) {
 	r := newRig(t, storagetest.Open(t))
 	r.say("a", two)
-	for range 10 {
+	for i := range 12 {
 		r.sent("a", answer(403))
-		r.pass(1, time.Minute)
+		r.clock.BlockUntil(1)
+		r.sender.Heard(two) // we know that it lives
+		r.clock.Advance(pauseAfter(i + 1))
 	}
 	r.sent("a", nil)
 	check(t, "left", 0, r.left(two))

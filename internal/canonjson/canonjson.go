@@ -33,6 +33,13 @@ func Canonical(raw []byte) ([]byte, error) { return encode(raw, false) }
 func Strict(raw []byte) ([]byte, error) { return encode(raw, true) }
 
 func encode(raw []byte, strict bool) ([]byte, error) {
+	if isCanonical(raw) {
+		return bytes.Clone(raw), nil
+	}
+	return recode(raw, strict)
+}
+
+func recode(raw []byte, strict bool) ([]byte, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var v any

@@ -37,6 +37,34 @@ func TestCanonical(t *testing.T) {
 	}
 }
 
+func TestWhatIsCanonicalIsRecognised(t *testing.T) {
+	for _, canonical := range []string{`{}`, `[]`, `[1,-2,0,999999999999999]`, `{"a":{"b":["c\n\"\\",true,false,null]},"aa":1,"b":2,"日":"本"}`, `"x"`} {
+		if !isCanonical([]byte(canonical)) {
+			t.Errorf("%s is not recognised", canonical)
+		}
+	}
+	for _, other := range []string{``, ` {}`, `{"b":1,"a":2}`, `{"a":1,"a":2}`, `{"a" :1}`, `[1, 2]`, `[-0]`, `[01]`, `[1.0]`, `[1e3]`, `["\u0041"]`, `["\/"]`, "[\"\xff\"]",
+		`{"a":1}x`, `{`, `{"a"}`, `[1,]`, `"\`, `nul`, `9999999999999999`, `-`} {
+		if isCanonical([]byte(other)) {
+			t.Errorf("%s passes for canonical", other)
+		}
+	}
+}
+
+func BenchmarkCanonical(b *testing.B) {
+	event := `{"auth_events":["$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","$ccccccccccccccccccccccccccccccccccccccccccc"],` +
+		`"content":{"body":"Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor","msgtype":"m.text"},"depth":123,` +
+		`"hashes":{"sha256":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"origin_server_ts":1760000000000,` +
+		`"prev_events":["$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"room_id":"!room:example.org","sender":"@alice:example.org",` +
+		`"type":"m.room.message"}`
+	for b.Loop() {
+		if _, err := Strict([]byte(event)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(int64(len(event)))
+}
+
 func FuzzCanonical(f *testing.F) {
 	f.Add([]byte(`{"b":[1,-0,"\u0000\"<"],"a\"":{"z":null}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -46,6 +74,13 @@ func FuzzCanonical(f *testing.F) {
 		}
 		if !json.Valid(got) {
 			t.Fatalf("%q became %q", raw, got)
+		}
+		if whole, err := recode(raw, false); err != nil || !bytes.Equal(got, whole) {
+			t.Fatalf("%q became %q, and %q when it was looked at closely", raw, got, whole)
+		}
+		_, err1 := Strict(raw)
+		if _, err2 := recode(raw, true); err1 != err2 {
+			t.Fatalf("%q is judged %v, and %v when it was looked at closely", raw, err1, err2)
 		}
 		if again, err := Canonical(got); err != nil || !bytes.Equal(got, again) {
 			t.Fatalf("%q became %q and then %q", raw, got, again)

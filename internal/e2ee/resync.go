@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,9 +15,10 @@ import (
 )
 
 const (
-	// resyncWorkers is how many lists are fetched again at the same time, out of resyncBatch that are due.
-	resyncWorkers = 8
-	resyncBatch   = 64
+	// maxResyncing is the number of servers that lists are fetched again from at the same time: one after another from each, so that a slow
+	// one holds up nobody else. resyncBatch is how many that are due are looked at together.
+	maxResyncing = 16
+	resyncBatch  = 64
 	// A list that cannot be fetched is tried again after firstRetry, and each time after twice as long as before, but not longer than lastRetry.
 	// After maxTries it is given up: then our users have to ask for it.
 	firstRetry = 10 * time.Second
@@ -41,19 +44,19 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	watch := s.hub.Watch(resyncs)
 	defer watch.Close()
+	r := resyncer{s: s, busy: map[id.ServerName]bool{}}
+	defer r.running.Wait()
 	swept := s.clock.Now()
 	for {
-		next, err := s.resyncDue(ctx)
 		now := s.clock.Now()
+		next, err := r.startDue(ctx, now)
 		if err == nil && !now.Before(swept.Add(sweepInterval)) {
 			swept = now
 			err = s.sweep(ctx, now)
 		}
 		wait := min(swept.Add(sweepInterval).Sub(now), next.Sub(now))
 		if err != nil {
-			if ctx.Err() == nil {
-				s.log.Error("device lists of other servers were not looked after", slog.Any("error", err))
-			}
+			s.complain(ctx, err)
 			wait = storeRest
 		}
 		timer := s.clock.NewTimer(wait)
@@ -68,17 +71,38 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// resyncDue fetches the lists that are due, and returns when the next one will be.
-func (s *Service) resyncDue(ctx context.Context) (next time.Time, err error) {
+// complain logs that this server could not do its own part.
+func (s *Service) complain(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		s.log.Error("device lists of other servers were not looked after", slog.Any("error", err))
+	}
+}
+
+// resyncer knows which servers lists are being fetched from.
+type resyncer struct {
+	s       *Service
+	running sync.WaitGroup
+	mu      sync.Mutex
+	busy    map[id.ServerName]bool
+}
+
+// startDue has the lists fetched that are due, and returns when the next one will be. It leaves out the servers that are busy, which ring when
+// they are done.
+func (r *resyncer) startDue(ctx context.Context, now time.Time) (next time.Time, err error) {
 	for {
-		now := s.clock.Now()
+		r.mu.Lock()
+		busy := slices.Collect(maps.Keys(r.busy))
+		r.mu.Unlock()
 		next = now.Add(sweepInterval)
+		if len(busy) >= maxResyncing {
+			return next, nil
+		}
 		var due []storage.RemoteList
-		err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-			if due, err = tx.StaleLists(now.UnixMilli(), resyncBatch); err != nil || len(due) > 0 {
+		err := r.s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+			if due, err = tx.StaleLists(now.UnixMilli(), busy, resyncBatch); err != nil || len(due) > 0 {
 				return err
 			}
-			at, err := tx.NextResync()
+			at, err := tx.NextResync(busy)
 			if err == nil {
 				next = time.UnixMilli(at)
 			}
@@ -90,72 +114,98 @@ func (s *Service) resyncDue(ctx context.Context) (next time.Time, err error) {
 		if err != nil || len(due) == 0 {
 			return next, err
 		}
-		if err := s.resyncAll(ctx, due); err != nil {
-			return next, err
+		servers := map[id.ServerName][]storage.RemoteList{}
+		for _, l := range due {
+			servers[l.User.Server()] = append(servers[l.User.Server()], l)
+		}
+		for server, lists := range servers {
+			r.mu.Lock()
+			r.busy[server] = true
+			r.mu.Unlock()
+			r.running.Go(func() { r.work(ctx, server, lists) })
 		}
 	}
 }
 
-func (s *Service) resyncAll(ctx context.Context, due []storage.RemoteList) error {
-	work := make(chan storage.RemoteList, len(due))
-	for _, l := range due {
-		work <- l
-	}
-	close(work)
-	var mu sync.Mutex
-	var failed error
-	var workers sync.WaitGroup
-	for range min(resyncWorkers, len(due)) {
-		workers.Go(func() {
-			for l := range work {
-				if err := s.resync(ctx, l); err != nil {
-					mu.Lock()
-					failed = errors.Join(failed, err)
-					mu.Unlock()
-				}
+// work fetches lists of one server.
+func (r *resyncer) work(ctx context.Context, server id.ServerName, lists []storage.RemoteList) {
+	defer func() {
+		r.mu.Lock()
+		delete(r.busy, server)
+		r.mu.Unlock()
+		r.s.hub.Wake(resyncs)
+	}()
+	for _, l := range lists {
+		if err := r.s.resync(ctx, l.User); err != nil {
+			r.s.complain(ctx, err)
+			// Without a rest it would be due again at once.
+			timer := r.s.clock.NewTimer(storeRest)
+			select {
+			case <-timer.C():
+			case <-ctx.Done():
 			}
-		})
+			timer.Stop()
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
 	}
-	workers.Wait()
-	return failed
 }
 
 // resync fetches a stale list. The error is one of this server; that the other one does not answer is none.
-func (s *Service) resync(ctx context.Context, l storage.RemoteList) error {
-	if !l.Current {
-		return s.store.Update(ctx, func(tx *storage.Tx) error { return tx.DropRemoteList(l.User) })
+func (s *Service) resync(ctx context.Context, user id.UserID) error {
+	var tries int64
+	wanted := false
+	err := s.stillStale(ctx, user, func(tx *storage.Tx, l *storage.RemoteList) error {
+		tries, wanted = l.Tries, l.Current
+		if !wanted { // nobody has it any more
+			return tx.DropRemoteList(user)
+		}
+		return nil
+	})
+	if err != nil || !wanted {
+		return err
 	}
-	f := s.fetchList(ctx, l.User)
+	f := s.fetchList(ctx, user)
 	select {
 	case <-f.done:
 	case <-ctx.Done():
 		return nil
 	}
 	if f.err != nil {
-		s.log.Debug("a device list was not fetched", slog.String("server", string(l.User.Server())), slog.Any("error", f.err))
-		return s.retryLater(ctx, l)
+		s.log.Debug("a device list was not fetched", slog.String("server", string(user.Server())), slog.Any("error", f.err))
+		return s.stillStale(ctx, user, s.retryLater)
 	}
-	if l.Tries == 0 {
+	if tries == 0 {
 		return nil
 	}
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
-		tx.OnCommit(func() { s.hub.Wake(resyncs) })
-		return tx.HurryResyncs(l.User.Server(), s.clock.Now().UnixMilli())
+		return tx.HurryResyncs(user.Server(), s.clock.Now().UnixMilli())
+	})
+}
+
+// stillStale runs fn on a list, unless somebody else has fetched it meanwhile.
+func (s *Service) stillStale(ctx context.Context, user id.UserID, fn func(tx *storage.Tx, l *storage.RemoteList) error) error {
+	return s.store.Update(ctx, func(tx *storage.Tx) error {
+		lists, err := tx.RemoteLists([]id.UserID{user})
+		if err != nil || !lists[user].Stale {
+			return err
+		}
+		return fn(tx, lists[user])
 	})
 }
 
 // retryLater notes that a list could not be fetched. At last it is given up, which its followers hear of.
-func (s *Service) retryLater(ctx context.Context, l storage.RemoteList) error {
-	return s.store.Update(ctx, func(tx *storage.Tx) error {
-		if l.Tries+1 >= maxTries {
-			if err := tx.DropRemoteList(l.User); err != nil {
-				return err
-			}
-			_, err := s.changed(tx, l.User)
-			return err
-		}
+func (s *Service) retryLater(tx *storage.Tx, l *storage.RemoteList) error {
+	if l.Tries+1 < maxTries {
 		return tx.PostponeResync(l.User, l.Tries+1, s.clock.Now().Add(retryAfter(l.Tries)).UnixMilli())
-	})
+	}
+	if err := tx.DropRemoteList(l.User); err != nil {
+		return err
+	}
+	_, err := s.changed(tx, l.User)
+	return err
 }
 
 // retryAfter is the time to the next try after so many that failed before this one.

@@ -266,7 +266,7 @@ func (s *server) settled() {
 	deadline := time.Now().Add(10 * time.Second)
 	for due := 1; due > 0; {
 		s.view(func(tx *storage.ReadTx) error {
-			list, err := tx.StaleLists(s.w.clock.Now().UnixMilli(), 10)
+			list, err := tx.StaleLists(s.w.clock.Now().UnixMilli(), nil, 10)
 			due = len(list)
 			return err
 		})

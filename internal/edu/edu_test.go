@@ -40,14 +40,14 @@ func (loud) Notifications(_ *storage.ReadTx, _ *storage.Room, ev *storage.Event,
 // rig is a room of alice's that bob is in too.
 type rig struct {
 	*storagetest.Room
-	t     *testing.T
+	t     testing.TB
 	store *storage.Store
 	hub   *hub.Hub
 	clock *clock.Fake
 	edus  *Service
 }
 
-func newRig(t *testing.T, s *storage.Store) *rig {
+func newRig(t testing.TB, s *storage.Store) *rig {
 	r := &rig{t: t, store: s, clock: clock.NewFake(time.UnixMilli(1_700_000_100_000)), hub: hub.New(0)}
 	for _, u := range []id.UserID{alice, bob} {
 		r.update(func(tx *storage.Tx) error {

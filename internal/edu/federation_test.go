@@ -49,7 +49,7 @@ func (f *told) take() []string {
 }
 
 // newFederatedRig is a rig whose room carol of another server is in too.
-func newFederatedRig(t *testing.T, s *storage.Store) (*rig, *told) {
+func newFederatedRig(t testing.TB, s *storage.Store) (*rig, *told) {
 	r, f := newRig(t, s), &told{more: make(chan struct{}, 1)}
 	r.edus = New(s, r.hub, loud{}, r.clock, Options{Federation: f, FederatePresence: true})
 	r.join(r.Room, carol)
@@ -336,4 +336,30 @@ func TestWithoutFederatedPresenceNothingIsToldOrBelieved(t *testing.T) {
 		t.Error("another server is believed")
 	}
 	check(t, "told", []string(nil), f.take())
+}
+
+// Whatever another server says, it is believed of nobody but carol, who is in the room.
+func FuzzReceive(f *testing.F) {
+	f.Add(`{"push":[{"user_id":"@carol:two","presence":"online","last_active_ago":-1,"status_msg":null}]}`)
+	f.Add(`{"m.read":{"@carol:two":{"event_ids":["$e1-r:one"],"data":{"ts":1,"thread_id":"main"}}}}`)
+	r, _ := newFederatedRig(f, storagetest.Open(f))
+	f.Fuzz(func(t *testing.T, content string) {
+		r.t = t
+		_ = r.edus.ReceivePresence(t.Context(), two, json.RawMessage(content))
+		_ = r.edus.ReceiveReceipts(t.Context(), two, r.Row.ID, json.RawMessage(content))
+		for _, p := range r.edus.PresencesSince(0) {
+			if p.User != carol {
+				t.Errorf("%s is %s", p.User, p.State)
+			}
+		}
+		r.view(func(tx *storage.ReadTx) error {
+			list, err := tx.ReceiptsSince(r.Row.NID, storage.Span{UpTo: 1 << 60}, alice)
+			for _, v := range list {
+				if v.User != carol || v.Type != storage.Read {
+					t.Errorf("there is the receipt %+v", v)
+				}
+			}
+			return err
+		})
+	})
 }

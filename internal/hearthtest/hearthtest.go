@@ -31,7 +31,10 @@ import (
 )
 
 // Patience is how long, in real time, a client waits for an answer or for something to happen before the test fails.
-const Patience = 30 * time.Second
+const Patience = 15 * time.Second
+
+// LogEnv sets how much the servers write into the log of the test: debug, info, or warn, which is the default.
+const LogEnv = "HEARTHTEST_LOG"
 
 // Version is what the servers say they are.
 const Version = "test"
@@ -81,6 +84,9 @@ func Start(t testing.TB, options ...Option) *Server {
 	s.cfg.Outbound.DenyNetworks = nil
 	s.cfg.Presence.Federated = true
 	s.cfg.Log.Level = config.LogWarn
+	if level := os.Getenv(LogEnv); level != "" {
+		s.cfg.Log.Level = config.LogLevel(level)
+	}
 	if os.Getenv(storagetest.PostgresEnv) != "" {
 		database := storagetest.PostgresConfig(t)
 		s.cfg.Database.URL, s.cfg.Database.MaxConnections = database.URL, database.Readers

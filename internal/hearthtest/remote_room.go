@@ -229,6 +229,9 @@ func (m *Room) Make(d Draft) *PDU {
 	return p
 }
 
+// maxDepth is the greatest number that canonical JSON has.
+const maxDepth = 1<<53 - 1
+
 // draft fills in what an event needs.
 func (m *Room) draft(d Draft) map[string]any {
 	if d.Prev == nil {
@@ -238,14 +241,14 @@ func (m *Room) draft(d Draft) map[string]any {
 		d.Time = time.Now()
 	}
 	before, depth := m.stateAfter(d.Prev)
-	if len(d.Prev) == 0 {
-		before, _ = m.stateAfter(m.tips)
+	if len(before) == 0 { // the event is after nothing, or after what the room does not know
+		before, depth = m.stateAfter(m.tips)
 	}
 	if d.Auth == nil {
 		d.Auth = m.authFor(d, before)
 	}
 	event := map[string]any{
-		"type": d.Type, "sender": d.Sender, "content": d.Content, "depth": depth + 1, "origin_server_ts": d.Time.UnixMilli(),
+		"type": d.Type, "sender": d.Sender, "content": d.Content, "depth": min(depth+1, maxDepth), "origin_server_ts": d.Time.UnixMilli(),
 		"prev_events": m.references(d.Prev), "auth_events": m.references(d.Auth),
 	}
 	if m.ID != "" {

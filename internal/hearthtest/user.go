@@ -30,7 +30,7 @@ type User struct {
 
 	server *Server
 	t      testing.TB
-	txn    atomic.Int64
+	txn    *atomic.Int64 // of the device, in all its subtests
 	view   view
 }
 
@@ -62,7 +62,7 @@ func (s *Server) Guest() *User {
 }
 
 // Nobody is somebody without a token.
-func (s *Server) Nobody() *User { return &User{server: s, t: s.t} }
+func (s *Server) Nobody() *User { return &User{server: s, t: s.t, txn: new(atomic.Int64)} }
 
 // Server is where the user has their account.
 func (u *User) Server() *Server { return u.server }
@@ -99,13 +99,13 @@ func merge(into Fields, more []Fields) Fields {
 func (u *User) as(r Response) *User {
 	return &User{
 		ID: id.UserID(r.Get("user_id").Str), Device: id.DeviceID(r.Get("device_id").Str), Token: r.Get("access_token").Str,
-		server: u.server, t: u.t,
+		server: u.server, t: u.t, txn: new(atomic.Int64),
 	}
 }
 
 // With is the same device in a subtest.
 func (u *User) With(t testing.TB) *User {
-	return &User{ID: u.ID, Device: u.Device, Token: u.Token, server: u.server, t: t}
+	return &User{ID: u.ID, Device: u.Device, Token: u.Token, server: u.server, t: t, txn: u.txn}
 }
 
 // Do makes a request. A path without a slash at its beginning is one of the client API, below /_matrix/client/v3/. A body that is nil

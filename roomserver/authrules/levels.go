@@ -1,6 +1,7 @@
 package authrules
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -9,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/matrix-org/gomatrixserverlib"
-	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -17,11 +17,16 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// Levels is the power levels of a room.
+// Levels is the power levels of a room. Those of single users, events and notifications are read when they are asked for, because they may be
+// very many.
 type Levels struct {
-	gomatrixserverlib.PowerLevelContent
-	Creators []string // where they stand above all levels
-	content  gjson.Result
+	Ban, Invite, Kick, Redact                 int64
+	UsersDefault, EventsDefault, StateDefault int64
+	Creators                                  []string // where they stand above all levels
+
+	content                      gjson.Result
+	users, events, notifications gjson.Result
+	integers                     bool
 }
 
 // User is the level of a user.
@@ -29,7 +34,54 @@ func (l Levels) User(user id.UserID) int64 {
 	if slices.Contains(l.Creators, string(user)) {
 		return math.MaxInt64
 	}
-	return l.UserLevel(spec.SenderID(user))
+	if n, ok := l.find(l.users, string(user)); ok {
+		return n
+	}
+	return l.UsersDefault
+}
+
+// EventLevel is the level that it takes to send an event.
+//
+// Spec: server-server-api#definitions
+func (l Levels) EventLevel(typ string, isState bool) int64 {
+	if n, ok := l.find(l.events, typ); ok {
+		return n
+	}
+	if isState {
+		return l.StateDefault
+	}
+	return l.EventsDefault
+}
+
+func (l Levels) find(section gjson.Result, name string) (n int64, ok bool) {
+	if name == "" { // which is no path
+		n, ok = l.all(section)[name]
+		return n, ok
+	}
+	return level(section.Get(gjson.Escape(name)), l.integers)
+}
+
+// Users is the levels of users who have one of their own; nil where the content does not speak of them.
+func (l Levels) Users() map[string]int64 { return l.all(l.users) }
+
+// Events is the levels of event types, likewise.
+func (l Levels) Events() map[string]int64 { return l.all(l.events) }
+
+// Notifications is the levels of notifications, likewise.
+func (l Levels) Notifications() map[string]int64 { return l.all(l.notifications) }
+
+func (l Levels) all(section gjson.Result) map[string]int64 {
+	if !section.Exists() {
+		return nil
+	}
+	out := map[string]int64{}
+	section.ForEach(func(key, v gjson.Result) bool {
+		if n, ok := level(v, l.integers); ok {
+			out[key.Str] = n
+		}
+		return true
+	})
+	return out
 }
 
 // Power is the power levels by a state. A state without a create event has none: the error is storage.ErrNotFound.
@@ -48,17 +100,16 @@ func powerOf(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PD
 	}
 	var out Levels
 	if e != nil {
-		if out, err = readLevels(version, gjson.ParseBytes(e.Content())); err != nil {
-			return Levels{}, err
-		}
+		out, err = readLevels(version, gjson.ParseBytes(e.Content()))
 	} else {
-		out.Defaults()
+		out, err = readLevels(version, gjson.Result{})
 		if !version.PrivilegedCreators() {
-			out.Users = map[string]int64{string(creator(version, create)): 100}
+			first, _ := json.Marshal(map[id.UserID]int{creator(version, create): 100})
+			out.users = gjson.ParseBytes(first)
 		}
 	}
 	out.Creators = creators(version, create)
-	return out, nil
+	return out, err
 }
 
 // creator is who created the room.
@@ -84,57 +135,77 @@ func creators(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.P
 	return out
 }
 
-// readLevels reads the content of a power levels event. It refuses what the room version does not take for power levels.
+// readLevels reads the content of a power levels event. It refuses what the room version does not take for power levels, but does not look at
+// those of single users, events and notifications.
 func readLevels(version gomatrixserverlib.IRoomVersion, content gjson.Result) (Levels, error) {
-	out := Levels{content: content}
-	out.Defaults()
-	integers := levelsAreIntegers(version)
-	read := func(name string, v gjson.Result) (int64, error) {
-		n, ok := level(v, integers)
+	out := Levels{Ban: 50, Kick: 50, Redact: 50, StateDefault: 50, content: content, integers: levelsAreIntegers(version)}
+	var err error
+	content.ForEach(func(key, v gjson.Result) bool {
+		to := &out.Ban
+		switch key.Str {
+		case "ban":
+		case "invite":
+			to = &out.Invite
+		case "kick":
+			to = &out.Kick
+		case "redact":
+			to = &out.Redact
+		case "users_default":
+			to = &out.UsersDefault
+		case "events_default":
+			to = &out.EventsDefault
+		case "state_default":
+			to = &out.StateDefault
+		case "users":
+			out.users = v
+			return true
+		case "events":
+			out.events = v
+			return true
+		case "notifications":
+			out.notifications = v
+			return true
+		default:
+			return true
+		}
+		n, ok := level(v, out.integers)
 		if !ok {
-			return 0, refuse("The power level %s is none that the room version knows", name)
-		}
-		return n, nil
-	}
-	for name, to := range map[string]*int64{
-		"ban": &out.Ban, "invite": &out.Invite, "kick": &out.Kick, "redact": &out.Redact, "users_default": &out.UsersDefault,
-		"events_default": &out.EventsDefault, "state_default": &out.StateDefault,
-	} {
-		v := content.Get(name)
-		if !v.Exists() {
-			continue
-		}
-		n, err := read(name, v)
-		if err != nil {
-			return Levels{}, err
+			err = refuse("The power level %s is none that the room version knows", key.Str)
 		}
 		*to = n
-	}
-	for name, to := range map[string]*map[string]int64{"users": &out.Users, "events": &out.Events, "notifications": &out.Notifications} {
-		v := content.Get(name)
-		strict := name != "notifications" || notificationsAreLevels(version)
+		return ok
+	})
+	return out, err
+}
+
+// check refuses levels of single users, events and notifications that the room version does not know.
+func (l Levels) check(version gomatrixserverlib.IRoomVersion) error {
+	for name, section := range l.sections(version) {
 		switch {
-		case !v.Exists():
+		case !section.Exists():
 			continue
-		case !v.IsObject() && strict:
-			return Levels{}, refuse("The power levels of %s must be an object", name)
+		case !section.IsObject():
+			return refuse("The power levels of %s must be an object", name)
 		}
-		*to = map[string]int64{}
-		var err error
-		v.ForEach(func(key, v gjson.Result) bool {
-			n, bad := read(name+"."+key.Str, v)
-			if bad == nil {
-				(*to)[key.Str] = n
-			} else if strict {
-				err = bad
-			}
-			return err == nil
+		ok := true
+		section.ForEach(func(_, v gjson.Result) bool {
+			_, ok = level(v, l.integers)
+			return ok
 		})
-		if err != nil {
-			return Levels{}, err
+		if !ok {
+			return refuse("The power levels of %s are none that the room version knows", name)
 		}
 	}
-	return out, nil
+	return nil
+}
+
+// sections is the levels that the rules guard, but for those at the top.
+func (l Levels) sections(version gomatrixserverlib.IRoomVersion) map[string]gjson.Result {
+	out := map[string]gjson.Result{"users": l.users, "events": l.events}
+	if notificationsAreLevels(version) {
+		out["notifications"] = l.notifications
+	}
+	return out
 }
 
 // level reads one power level, which may also be a float or a string in early room versions.
@@ -174,7 +245,10 @@ func (r *rules) powerLevels(now Levels) error {
 	if err != nil {
 		return err
 	}
-	for user := range next.Users {
+	if err := next.check(r.version); err != nil {
+		return err
+	}
+	for user := range next.Users() {
 		if _, err := id.ParseUserID(user); err != nil {
 			return refuse("%q is no user id", user)
 		}
@@ -222,12 +296,8 @@ func (l Levels) written(version gomatrixserverlib.IRoomVersion) map[entry]int64 
 			out[entry{"", name}] = n
 		}
 	}
-	sections := map[string]map[string]int64{"users": l.Users, "events": l.Events}
-	if notificationsAreLevels(version) && l.content.Get("notifications").Exists() {
-		sections["notifications"] = l.Notifications
-	}
-	for section, levels := range sections {
-		for name, n := range levels {
+	for section, levels := range l.sections(version) {
+		for name, n := range l.all(levels) {
 			out[entry{section, name}] = n
 		}
 	}

@@ -129,6 +129,29 @@ func TestAuthEventsMustBeThoseSelected(t *testing.T) {
 	}
 }
 
+func TestLevelsAreFoundByAnyName(t *testing.T) {
+	r := newRoom(t, 11)
+	names := []string{
+		"", ".", "a.b", "*", "a*b", "?", "#", "@", "@this", "!x", "|", `\`, `"`, "0", "-1", "é", "\x00", "\n", "[0]", "{}", "a\\.b", "\u2028", "😀", " ", "a|b", "==", "~", "$", "<&>",
+	}
+	events := fields{}
+	for i, n := range names {
+		events[n] = i + 1
+	}
+	p, err := Power(r.version, NewEvents([]gomatrixserverlib.PDU{r.create, r.state(spec.MRoomPowerLevels, "", alice, fields{"events": events})}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range names {
+		if got := p.EventLevel(n, false); got != int64(i+1) {
+			t.Errorf("%q has %d, want %d", n, got, i+1)
+		}
+		if got := p.EventLevel(n+"x", false); got != 0 {
+			t.Errorf("%q has %d", n+"x", got)
+		}
+	}
+}
+
 func TestPowerIsWhatTheStateSays(t *testing.T) {
 	levels := json.RawMessage(`{"users":{"@mod:b":50},"users_default":5}`)
 	for version, want := range map[int][]int64{1: {5, 50, 5}, 11: {5, 50, 5}, 12: {1<<63 - 1, 50, 5}} {

@@ -16,6 +16,7 @@ import (
 
 // TestServices looks at the endpoints that only hand on what they are asked: what they hand on, and what they answer.
 func TestServices(t *testing.T) {
+	r := newRig(t)
 	const event = `{"type":"m.room.member"}`
 	for name, test := range map[string]struct {
 		method, path, body string
@@ -60,7 +61,7 @@ func TestServices(t *testing.T) {
 		"the rooms of networks": {"GET", v1 + "/publicRooms?third_party_instance_id=irc", "", "", `{"chunk":[],"total_room_count_estimate":0}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := r.in(t)
 			if got := r.must(test.method, test.path, test.body); got.Raw != test.want {
 				t.Errorf("answer:\n got %s\nwant %s", got.Raw, test.want)
 			}
@@ -111,9 +112,7 @@ func TestRefusals(t *testing.T) {
 		"another method":                          {"PUT", "/_matrix/key/v2/query", "", 405, "M_UNRECOGNIZED"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := *r
-			r.t = t
-			r.refused("two", test.method, test.path, test.body, test.code, test.err)
+			r.in(t).refused("two", test.method, test.path, test.body, test.code, test.err)
 		})
 	}
 	r.wantTold()

@@ -221,6 +221,13 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// in is the rig for a subtest.
+func (r *rig) in(t *testing.T) *rig {
+	c := *r
+	c.t = t
+	return &c
+}
+
 // answer is a status with a body.
 type answer struct {
 	gjson.Result

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -77,9 +78,7 @@ func TestTransactionsThatAreNone(t *testing.T) {
 		"nesting that kills parsers": {`{"pdus":[` + strings.Repeat("[", 1<<20), 400, "M_NOT_JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := *r
-			r.t = t
-			r.refused("two", "PUT", send+"bad", test.body, test.code, test.err)
+			r.in(t).refused("two", "PUT", send+"bad", test.body, test.code, test.err)
 		})
 	}
 	r.refused("", "PUT", send+"1", `{"pdus":[]}`, 401, "M_UNAUTHORIZED")
@@ -195,6 +194,8 @@ func TestDeniedServersAreNotHeard(t *testing.T) {
 }
 
 func TestEDUs(t *testing.T) {
+	r := newRig(t)
+	storagetest.NewRoom(t, r.store, "!r:hs", alice)
 	for name, test := range map[string]struct{ edu, want string }{
 		"presence":                    {`{"edu_type":"m.presence","content":{"push":[]}}`, `presence two {"push":[]}`},
 		"a device list":               {`{"edu_type":"m.device_list_update","content":{"user_id":"@c:two"}}`, `devices two {"user_id":"@c:two"}`},
@@ -212,9 +213,7 @@ func TestEDUs(t *testing.T) {
 		"nothing":                     {`null`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			storagetest.NewRoom(t, r.store, "!r:hs", alice)
-			r.must("PUT", send+"1", `{"edus":[`+test.edu+`]}`)
+			r.in(t).must("PUT", send+url.PathEscape(name), `{"edus":[`+test.edu+`]}`)
 			want := []string(nil)
 			if test.want != "" {
 				want = []string{test.want}

@@ -245,15 +245,37 @@ func (a *archive) Event(event id.EventID) (gomatrixserverlib.PDU, bool, error) {
 		if e, err = a.h.tx.Event(event); err != nil {
 			return nil, false, err
 		}
-		if e.Room != a.h.room().NID {
-			return nil, false, storage.ErrNotFound
+	}
+	return a.keep(e)
+}
+
+// Load implements stateres.Loader.
+func (a *archive) Load(events []id.EventID) error {
+	found, err := a.h.tx.EventsByID(events)
+	if err != nil {
+		return err
+	}
+	for _, e := range found {
+		if e == nil {
+			continue
 		}
+		if _, _, err := a.keep(e); err != nil && !isNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep remembers an event. Those of other rooms are not here.
+func (a *archive) keep(e *storage.Event) (gomatrixserverlib.PDU, bool, error) {
+	if e.Room != a.h.room().NID {
+		return nil, false, storage.ErrNotFound
 	}
 	got, err := toAuthEvent(e, a.h.auth.version)
 	if err != nil {
 		return nil, false, err
 	}
-	a.pdus[event] = judged{got.pdu, e.Status == storage.Rejected}
+	a.pdus[e.ID] = judged{got.pdu, e.Status == storage.Rejected}
 	return got.pdu, e.Status == storage.Rejected, nil
 }
 
@@ -274,7 +296,12 @@ func (h *head) stateOf(e *storage.Event) (gomatrixserverlib.AuthEventProvider, e
 	if e.StateBefore != 0 {
 		return h.stateAt(e.StateBefore), nil
 	}
-	events, err := h.tx.EventsByID(e.AuthEventIDs())
+	names := e.AuthEventIDs()
+	// The room's id stands for its create event. Spec: rooms/v12#event-format
+	if create, ok := h.room().ID.CreateEvent(); ok {
+		names = append(names, create)
+	}
+	events, err := h.tx.EventsByID(names)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,7 @@ func TestDevicesAreNotKnownFromBeforeAnAbsence(t *testing.T) {
 			_, alice, bob := pair(t)
 			publish(t, bob, 1)
 			room := bob.CreateRoom()
+			alice.CatchUp()
 			alice.Join(room, home(bob))
 			alice.WaitUntil("bob's devices", func(r hearthtest.Response) bool { return changed(r, bob) })
 			first := publicKey(alice, bob)

@@ -300,12 +300,16 @@ var hostileEvents = map[string]func(*siege){
 		s.talks()
 	},
 	"events from the future": func(s *siege) {
-		future := s.trap.Make(hearthtest.Draft{
-			Type: "m.room.message", Sender: s.eve, Content: fields{"msgtype": "m.text", "body": "future"}, Time: time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC),
-			Edit: func(e map[string]any) { e["depth"] = 1<<53 - 1 },
-		})
-		s.trap.Add(future)
-		s.send(future)
+		at := func(ts time.Time) *hearthtest.PDU {
+			return s.trap.Make(hearthtest.Draft{
+				Type: "m.room.message", Sender: s.eve, Content: fields{"msgtype": "m.text", "body": "future"}, Time: ts,
+				Edit: func(e map[string]any) { e["depth"] = 1<<53 - 1 },
+			})
+		}
+		s.refusedEach(at(time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC))) // nobody can say what keys count then
+		soon := at(time.Now().Add(12 * time.Hour))
+		s.trap.Add(soon)
+		equal(s.t, "what is said against it", s.send(soon)[soon.ID], "")
 		said := s.trap.WaitFor(s.alice.Say(s.trap.ID, "now"))
 		if said.Depth() > 1<<53-1 {
 			s.t.Errorf("the depth after it is %d", said.Depth())

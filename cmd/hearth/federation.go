@@ -49,7 +49,7 @@ func checkFederation(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stdout, "All is well with %s.\n", server)
 		return nil
 	case 1:
-		return fmt.Errorf("there is a problem with %s: see the line marked with !", server)
+		return fmt.Errorf("there is a problem with %s: the line marked ! says which", server)
 	}
-	return fmt.Errorf("there are %d problems with %s: see the lines marked with !", problems, server)
+	return fmt.Errorf("there are %d problems with %s: the lines marked ! say which", problems, server)
 }

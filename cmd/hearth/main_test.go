@@ -79,7 +79,7 @@ func TestExitCodes(t *testing.T) {
 		},
 		{
 			name: "a check of a server that may not be connected to", args: []string{"federation", "check", "127.0.0.1"}, code: exitFailure,
-			stdout: "  127.0.0.1 says itself where it is", stderr: "hearth: there is a problem with 127.0.0.1: see the line marked with !\n",
+			stdout: "  127.0.0.1 says itself where it is", stderr: "hearth: there is a problem with 127.0.0.1: the line marked ! says which\n",
 		},
 		{
 			name: "an unknown flag", args: []string{"serve", "--media.frees"}, code: exitUsage,

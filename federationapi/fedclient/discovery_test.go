@@ -83,7 +83,7 @@ func TestServersAreFoundAsTheSpecificationSays(t *testing.T) {
 		}, "10.0.0.1:8448", "m.example", "m.example"},
 		{"a delegate after redirects", "b.example", func(w *world) {
 			w.hosts["b.example"], w.hosts["www.example"], w.hosts["m.example"] = []string{"10.0.0.9"}, []string{"10.0.0.8"}, []string{"10.0.0.1"}
-			w.serve("10.0.0.9:443", []string{"b.example"}, http.RedirectHandler("https://www.example/.well-known/matrix/server", 302))
+			w.serve("10.0.0.9:443", []string{"b.example"}, http.RedirectHandler("https://www.example/.well-known/matrix/server", http.StatusFound))
 			w.serve("10.0.0.8:443", []string{"www.example"}, file(`{"m.server":"m.example"}`))
 		}, "10.0.0.1:8448", "m.example", "m.example"},
 		{"a service record", "b.example", func(w *world) {
@@ -109,11 +109,11 @@ func TestServersAreFoundAsTheSpecificationSays(t *testing.T) {
 		}, "10.0.0.1:8448", "b.example", "b.example"},
 		{"a redirect that never ends", "b.example", func(w *world) {
 			w.hosts["b.example"] = []string{"10.0.0.1"}
-			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("/.well-known/matrix/server", 302))
+			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("/.well-known/matrix/server", http.StatusFound))
 		}, "10.0.0.1:8448", "b.example", "b.example"},
 		{"a redirect away from HTTPS", "b.example", func(w *world) {
 			w.hosts["b.example"] = []string{"10.0.0.1"}
-			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("http://b.example/.well-known/matrix/server", 302))
+			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("http://b.example/.well-known/matrix/server", http.StatusFound))
 			plain := httptest.NewServer(file(`{"m.server":"wrong.example"}`))
 			w.t.Cleanup(plain.Close)
 			w.listen["10.0.0.1:80"] = plain.Listener.Addr().String()
@@ -206,7 +206,7 @@ func TestTheGuardJudgesEveryAddress(t *testing.T) {
 		{"the host of the file", "b.example", func(w *world) { w.hosts["b.example"] = []string{"10.6.0.1"} }, true},
 		{"a redirect of the file", "b.example", func(w *world) {
 			w.hosts["b.example"] = []string{"10.0.0.1"}
-			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("https://10.6.0.1/", 302))
+			w.serve("10.0.0.1:443", []string{"b.example"}, http.RedirectHandler("https://10.6.0.1/", http.StatusFound))
 		}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

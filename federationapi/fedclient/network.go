@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
-	"os"
 	"strconv"
 	"time"
 
@@ -23,15 +21,8 @@ const (
 	handshakeTimeout = 10 * time.Second
 	// dialDelay is after how long without success the next address is tried beside those before.
 	dialDelay    = 300 * time.Millisecond
-	maxAddresses = 8 // of one name
-	// Connections that nobody uses stay open for this long, so that a conversation costs one handshake.
-	idleTimeout    = 2 * time.Minute
-	maxIdle        = 512
-	maxIdlePerHost = 8
-	maxPerHost     = 32
-	maxHeader      = 64 * kib
-	sessions       = 1024 // TLS sessions that can be resumed
-	maxPlainHops   = 5
+	maxAddresses = 8    // of one name
+	sessions     = 1024 // TLS sessions that can be resumed
 )
 
 // network connects to addresses that the guard allows.
@@ -56,25 +47,6 @@ func newNetwork(o Options) *network {
 		n.connect = dialer.DialContext
 	}
 	return n
-}
-
-// RootCAs returns the authorities of the system and those in a file; nil, which means the system's, without a file.
-func RootCAs(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil //nolint:nilnil // nil is how crypto/x509 calls the system's authorities
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("read the system's certificate authorities: %w", err)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read certificate authorities: %w", err)
-	}
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("read certificate authorities: there is no certificate in %s", file)
-	}
-	return pool, nil
 }
 
 // target is a host to connect to, a name or an address, and the port.
@@ -200,113 +172,3 @@ func (n *network) secure(ctx context.Context, conn net.Conn, name string) (*tls.
 	}
 	return secured, nil
 }
-
-// routeKey is where a request carries its route to the dialler, which gets nothing but a context and an address.
-type routeKey struct{}
-
-// serverTransport keeps connections to servers. The host in the URL of a request is the key of its route, so that connections are shared by
-// what goes to the same place under the same name and by nothing else.
-func (n *network) serverTransport(m *metrics) *http.Transport {
-	return &http.Transport{
-		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			r, ok := ctx.Value(routeKey{}).(*route)
-			if !ok {
-				return nil, errNoRoute
-			}
-			conn, err := n.dialRoute(ctx, r)
-			m.dialed(err)
-			if err != nil {
-				return nil, err
-			}
-			return conn, nil
-		},
-		ForceAttemptHTTP2:      true,
-		MaxIdleConns:           maxIdle,
-		MaxIdleConnsPerHost:    maxIdlePerHost,
-		MaxConnsPerHost:        maxPerHost,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeader,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: 30 * time.Second},
-	}
-}
-
-var errNoRoute = errors.New("the request has no route")
-
-func (n *network) dialRoute(ctx context.Context, r *route) (*tls.Conn, error) {
-	conn, err := n.dial(ctx, r.targets...)
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	secured, err := n.secure(ctx, conn, r.certificate)
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	return secured, nil
-}
-
-// dialError says that no connection could be made: perhaps the server has moved.
-type dialError struct{ err error }
-
-func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
-
-// plainClient is for URLs: .well-known files, and files that servers point to. It sends nothing that says who asks.
-func (n *network) plainClient(agent string) *http.Client {
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			host, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			number, err := strconv.ParseUint(port, 10, 16)
-			if err != nil {
-				return nil, err
-			}
-			return n.dial(ctx, target{host, uint16(number)})
-		},
-		TLSClientConfig:        n.tlsConfig(""),
-		TLSHandshakeTimeout:    handshakeTimeout,
-		ForceAttemptHTTP2:      true,
-		MaxIdleConns:           32,
-		MaxIdleConnsPerHost:    2,
-		MaxConnsPerHost:        8,
-		IdleConnTimeout:        30 * time.Second,
-		ResponseHeaderTimeout:  30 * time.Second,
-		MaxResponseHeaderBytes: maxHeader,
-	}
-	return &http.Client{Transport: stranger{transport, agent}, CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		if len(via) > maxPlainHops {
-			return errRedirects
-		}
-		if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
-			return errInsecure
-		}
-		return safehttp.CheckURL(req.URL)
-	}}
-}
-
-var (
-	errRedirects = fmt.Errorf("more than %d redirects", maxPlainHops)
-	errInsecure  = errors.New("a redirect leads away from HTTPS")
-)
-
-// stranger gives requests the headers of somebody unknown.
-type stranger struct {
-	next  *http.Transport
-	agent string
-}
-
-func (s stranger) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := safehttp.CheckURL(req.URL); err != nil {
-		return nil, err
-	}
-	out := req.Clone(req.Context())
-	for _, h := range []string{"Referer", "Cookie", "Authorization"} {
-		out.Header.Del(h)
-	}
-	out.Header.Set("User-Agent", s.agent)
-	return s.next.RoundTrip(out)
-}
-
-// CloseIdleConnections lets http.Client.CloseIdleConnections reach the transport.
-func (s stranger) CloseIdleConnections() { s.next.CloseIdleConnections() }

@@ -193,7 +193,9 @@ func (b *Batch) unsigned(buf []byte, ev *storage.Event) []byte {
 	if prev := b.beside[ev.Replaces]; prev != nil && ev.Replaces != 0 {
 		buf = append(buf, `,"replaces_state":`...)
 		buf = appendString(buf, string(prev.ID))
-		if history == nil || history.Visible(prev) {
+		// What has become of them everybody may know, also where this server was not in the room then.
+		own := prev.IsState("m.room.member", string(b.viewer.User))
+		if own || history == nil || history.Visible(prev) {
 			buf = append(buf, `,"prev_content":`...)
 			buf = appendRaw(buf, prev.Content(), "{}")
 			buf = append(buf, `,"prev_sender":`...)

@@ -1,6 +1,6 @@
-// Package authrules says whether an event is allowed by a state of its room, for every room version, and which part of the state that is. It is
-// a function of what it is given: any provider of state will do, the current one, the one before an event, or an event's auth events. It refuses
-// to look at signatures, which are checked on receipt, but for those that third-party invites carry in their content.
+// Package authrules says whether an event is allowed by a state of its room, for every room version, and which part of the state that is.
+// It is a function of what it is given: any provider of state will do, the current one, the one before an event, or an event's auth events.
+// It refuses to look at signatures, which are checked on receipt, but for those that third-party invites carry in their content.
 package authrules
 
 import (
@@ -16,9 +16,9 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// Allowed applies the auth rules of a room version to an event that is to follow the state. Of the state it asks for no more than AuthTypes names,
-// and for the create event. A refusal is a *merr.Error: M_FORBIDDEN, or M_BAD_JSON for content that no state allows. All other errors are those
-// of the provider.
+// Allowed applies the auth rules of a room version to an event that is to follow the state. Of the state it asks for no more than AuthTypes
+// names, and for the create event. A refusal is a *merr.Error: M_FORBIDDEN, or M_BAD_JSON for content that no state allows. All other
+// errors are those of the provider.
 //
 // Spec: server-server-api#authorization-rules
 func Allowed(version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU, state gomatrixserverlib.AuthEventProvider) error {

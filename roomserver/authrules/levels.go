@@ -17,8 +17,8 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// Levels is the power levels of a room. Those of single users, events and notifications are read when they are asked for, because they may be
-// very many.
+// Levels is the power levels of a room. Those of single users, events and notifications are read when they are asked for, because they may
+// be very many.
 type Levels struct {
 	Ban, Invite, Kick, Redact                 int64
 	UsersDefault, EventsDefault, StateDefault int64
@@ -135,8 +135,8 @@ func creators(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.P
 	return out
 }
 
-// readLevels reads the content of a power levels event. It refuses what the room version does not take for power levels, but does not look at
-// those of single users, events and notifications.
+// readLevels reads the content of a power levels event. It refuses what the room version does not take for power levels, but does not look
+// at those of single users, events and notifications.
 func readLevels(version gomatrixserverlib.IRoomVersion, content gjson.Result) (Levels, error) {
 	out := Levels{Ban: 50, Kick: 50, Redact: 50, StateDefault: 50, content: content, integers: levelsAreIntegers(version)}
 	var err error
@@ -236,8 +236,8 @@ func level(v gjson.Result, integer bool) (n int64, ok bool) {
 	return 0, false
 }
 
-// powerLevels is the rules for m.room.power_levels. Levels are compared as they are written: one that is added or removed is a change, even if
-// it is the default.
+// powerLevels is the rules for m.room.power_levels. Levels are compared as they are written: one that is added or removed is a change, even
+// if it is the default.
 //
 // Spec: rooms/v12#authorization-rules, rule 10
 func (r *rules) powerLevels(now Levels) error {

@@ -93,8 +93,8 @@ func (c *change) join() error {
 	return refuse("The join rule of the room is none that its version knows")
 }
 
-// authorised is the rule for who joins neither invited nor to a public room: a member who may invite must have vouched for them. That its server
-// signed the event is checked on receipt.
+// authorised is the rule for who joins neither invited nor to a public room: a member who may invite must have vouched for them. That its
+// server signed the event is checked on receipt.
 func (c *change) authorised() error {
 	by := id.UserID(text(c.content.Get("join_authorised_via_users_server")))
 	if by == "" {

@@ -54,10 +54,10 @@ func Select(version gomatrixserverlib.IRoomVersion, typ string, stateKey *string
 	return out
 }
 
-// CheckAuthEvents checks that the event names the right auth events: those of its own room that the selection asks for, once each, the create
-// event among them up to version 11, none of them rejected. authEvents is all events that event.AuthEventIDs names, which include the create
-// event in version 12 too, in which it must not be named itself; their order does not matter. rejected is those of them that are rejected. A
-// refusal is M_FORBIDDEN.
+// CheckAuthEvents checks that the event names the right auth events: those of its own room that the selection asks for, once each, the
+// create event among them up to version 11, none of them rejected. authEvents is all events that event.AuthEventIDs names, which include
+// the create event in version 12 too, in which it must not be named itself; their order does not matter. rejected is those of them that are
+// rejected. A refusal is M_FORBIDDEN.
 //
 // Spec: rooms/v11#authorization-rules, rule 2, and rooms/v12#authorization-rules, rules 2 and 3
 func CheckAuthEvents(

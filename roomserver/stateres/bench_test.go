@@ -35,8 +35,8 @@ func (w *world) crowd(members int) (state, []id.EventID) {
 	return s, basis
 }
 
-// BenchmarkSmallConflict resolves a conflict of two topics in a room with 2,000 members, whose senders' memberships are not in the auth chains
-// of the rest of the state.
+// BenchmarkSmallConflict resolves a conflict of two topics in a room with 2,000 members, whose senders' memberships are not in the auth
+// chains of the rest of the state.
 func BenchmarkSmallConflict(b *testing.B) {
 	for _, version := range []gomatrixserverlib.RoomVersion{"1", "11", "12"} {
 		b.Run("version "+string(version), func(b *testing.B) {
@@ -103,8 +103,8 @@ func BenchmarkEverythingConflicts(b *testing.B) {
 	}
 }
 
-// A hostile server can make chains of any length and form, and only events that were accepted get here. They must not cost more than they are
-// long.
+// A hostile server can make chains of any length and form, and only events that were accepted get here. They must not cost more than they
+// are long.
 func TestLongChainsAreWalkedOnce(t *testing.T) {
 	const length = 10_000
 	for name, c := range map[string]struct {

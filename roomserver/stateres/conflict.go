@@ -122,8 +122,8 @@ func (c *conflict) sortChain() error {
 }
 
 // authDifference adds the events that are in the auth chains of some states and not of all. What leads to a conflicted event is not in the
-// difference if it leads to state that all agree on. To know that for sure, the chains of that state have to be walked, unless there is nothing to
-// be known.
+// difference if it leads to state that all agree on. To know that for sure, the chains of that state have to be walked, unless there is
+// nothing to be known.
 func (c *conflict) authDifference(origin map[*node]uint64, all uint64) error {
 	reached := make(map[*node]uint64, len(c.chain)) // the states whose chains an event is in
 	for _, n := range slices.Backward(c.chain) {

@@ -13,7 +13,8 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// FuzzResolve makes rooms that no server would accept, of events that name any others as their auth events and states that have any of them.
+// FuzzResolve makes rooms that no server would accept, of events that name any others as their auth events and states that have any of
+// them.
 func FuzzResolve(f *testing.F) {
 	f.Add(byte(2), []byte("a room of some events, each of which takes seven bytes and names three others"))
 	f.Add(byte(12), []byte("\x00\x00\x00\x00\x00\x00\x03\x01\x00\x00\x01\x00\x00\x03\x02\x00\x00\x01\x02\x00\x03\x03\x00\x01\x01\x02\x03\x01"))

@@ -99,8 +99,8 @@ func (g *graph) state(nodes ...*node) error {
 	return nil
 }
 
-// chain visits all that leads to the nodes through auth events, once each, until visit says that it is enough. The nodes themselves are visited
-// only where they lead to one another. It loads no more than it has to, a batch at a time.
+// chain visits all that leads to the nodes through auth events, once each, until visit says that it is enough. The nodes themselves are
+// visited only where they lead to one another. It loads no more than it has to, a batch at a time.
 func (g *graph) chain(from []*node, visit func(*node) (enough bool)) error {
 	const batch = 256
 	seen := map[*node]bool{}

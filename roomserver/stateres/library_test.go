@@ -59,8 +59,8 @@ func (w *world) library(states []state) state {
 	return out
 }
 
-// The library's version 2 differs from the specification in the order of power events, and it forgets the auth events of an event whose sender's
-// membership is in conflict. Where neither matters, and in version 1, it is a second opinion.
+// The library's version 2 differs from the specification in the order of power events, and it forgets the auth events of an event whose
+// sender's membership is in conflict. Where neither matters, and in version 1, it is a second opinion.
 func TestTheLibraryAgreesWhereItDoesAsSpecified(t *testing.T) {
 	for version, least := range map[gomatrixserverlib.RoomVersion]int{"1": 500, "11": 100} {
 		t.Run("version "+string(version), func(t *testing.T) {

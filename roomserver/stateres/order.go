@@ -39,8 +39,8 @@ func (q *queue) Pop() any {
 	return last
 }
 
-// powerOrder is the reverse topological power ordering: what leads to an event comes before it, and of what may come next, first what was sent
-// by who has more power. Events between those sorted take their turn as soon as they may.
+// powerOrder is the reverse topological power ordering: what leads to an event comes before it, and of what may come next, first what was
+// sent by who has more power. Events between those sorted take their turn as soon as they may.
 func (c *conflict) powerOrder(events []*node) ([]*node, error) {
 	sorted := make(map[*node]bool, len(events))
 	for _, n := range events {

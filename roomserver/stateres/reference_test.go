@@ -13,8 +13,8 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// The specification's words turned into code, one definition after the other, without a thought of what it costs. It is what Resolve is compared
-// with.
+// The specification's words turned into code, one definition after the other, without a thought of what it costs. It is what Resolve is
+// compared with.
 
 type set map[id.EventID]bool
 

@@ -235,8 +235,8 @@ func (w *world) join(user id.UserID, prev ...id.EventID) id.EventID {
 	return w.must(draft{typ: spec.MRoomMember, key: text(string(user)), sender: user, content: fields{"membership": "join"}, prev: prev})
 }
 
-// grow lets a room grow at random. All that happens follows from the seed. In a calm room everybody is honest and has a good clock, and nothing
-// happens that the library judges otherwise than the specification.
+// grow lets a room grow at random. All that happens follows from the seed. In a calm room everybody is honest and has a good clock, and
+// nothing happens that the library judges otherwise than the specification.
 func (w *world) grow(rnd *rand.Rand, events int, calm bool, check func(states []state)) {
 	w.Helper()
 	users := []id.UserID{alice, bob, carol, zara, "@dave:b", "@eve:e"}

@@ -1,7 +1,7 @@
 // Package stateres resolves the states of a room's branches into one, by the algorithm of the room's version: the first one, version 2 or
-// version 2.1. It is a function of the states and of events, which it asks for as it needs them: the conflicting ones with all that leads to
-// them, and the rest of the state only where the result depends on it. It refuses to guess: the same states give the same result in every order
-// and on every server.
+// version 2.1. It is a function of the states and of events, which it asks for as it needs them: the conflicting ones with all that leads
+// to them, and the rest of the state only where the result depends on it. It refuses to guess: the same states give the same result in
+// every order and on every server.
 package stateres
 
 import (
@@ -41,8 +41,8 @@ const (
 	maxStates = 64
 )
 
-// Resolve is the state that a room is in where branches meet that left it in the states given. The maps are not changed, and the result is not
-// one of them.
+// Resolve is the state that a room is in where branches meet that left it in the states given. The maps are not changed, and the result is
+// not one of them.
 func Resolve(
 	version gomatrixserverlib.IRoomVersion, states []map[storage.StateKey]id.EventID, source Source,
 ) (map[storage.StateKey]id.EventID, error) {

@@ -67,8 +67,8 @@ func (r *room) apply(events []*node) error {
 	return nil
 }
 
-// isPower says that an event might take somebody's ability to do something. Of power levels and join rules these are those that count, with an
-// empty state key.
+// isPower says that an event might take somebody's ability to do something. Of power levels and join rules these are those that count, with
+// an empty state key.
 func isPower(n *node) bool {
 	if n.pdu.Type() != spec.MRoomMember {
 		return n.is(spec.MRoomPowerLevels) || n.is(spec.MRoomJoinRules)

@@ -93,7 +93,9 @@ func Power(version gomatrixserverlib.IRoomVersion, state gomatrixserverlib.AuthE
 	return powerOf(version, create, state)
 }
 
-func powerOf(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU, state gomatrixserverlib.AuthEventProvider) (Levels, error) {
+func powerOf(
+	version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU, state gomatrixserverlib.AuthEventProvider,
+) (Levels, error) {
 	e, err := state.PowerLevels()
 	if err != nil {
 		return Levels{}, fmt.Errorf("find the power levels: %w", err)

@@ -71,7 +71,8 @@ func BenchmarkTwoJoins(b *testing.B) {
 				user := id.UserID(fmt.Sprintf("@new%d:n", i))
 				e := id.EventID(fmt.Sprint("$new", i))
 				w.put(draft{
-					id: e, typ: spec.MRoomMember, key: text(string(user)), sender: user, content: fields{"membership": "join"}, ts: 9999, depth: 9999, auth: basis,
+					id: e, typ: spec.MRoomMember, key: text(string(user)), sender: user, content: fields{"membership": "join"}, ts: 9999, depth: 9999,
+					auth: basis,
 				})
 				states = append(states, with(s, state{memberKey(user): e}))
 			}
@@ -139,7 +140,7 @@ func TestLongChainsAreWalkedOnce(t *testing.T) {
 						id: link(i), typ: c.typ, key: &key.Key, sender: alice, content: c.content, auth: auth, ts: int64(i), depth: int64(length - i),
 					})
 				}
-				states := []state{with(s, state{key: link(length - 1)}), with(s, state{key: link(length - 2), topicKey: ""}), with(s, state{key: link(7)})}
+				states := []state{with(s, state{key: link(length - 1)}), with(s, state{key: link(length - 2)}), with(s, state{key: link(7)})}
 				w.asked = 0
 				got, err := Resolve(w.version, states, w)
 				if err != nil {

@@ -46,7 +46,8 @@ func newWorld(t testing.TB, version gomatrixserverlib.RoomVersion) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		TB: t, version: v, room: "!room:a", pdus: map[id.EventID]gomatrixserverlib.PDU{}, rejected: map[id.EventID]bool{}, after: map[id.EventID]state{},
+		TB: t, version: v, room: "!room:a", pdus: map[id.EventID]gomatrixserverlib.PDU{}, rejected: map[id.EventID]bool{},
+		after: map[id.EventID]state{},
 	}
 	if v.DomainlessRoomIDs() {
 		w.room = "!" + strings.Repeat("c", 43)
@@ -225,9 +226,10 @@ func (w *world) begin(levels map[id.UserID]int) id.EventID {
 		users[string(alice)] = 100
 	}
 	last := w.must(draft{id: w.createID(), typ: spec.MRoomCreate, key: text(""), sender: alice, content: fields{"creator": alice}})
-	last = w.must(draft{typ: spec.MRoomMember, key: text(string(alice)), sender: alice, content: fields{"membership": "join"}, prev: []id.EventID{last}})
+	last = w.join(alice, last)
 	last = w.must(draft{typ: spec.MRoomPowerLevels, key: text(""), sender: alice, content: fields{"users": users}, prev: []id.EventID{last}})
-	return w.must(draft{typ: spec.MRoomJoinRules, key: text(""), sender: alice, content: fields{"join_rule": "public"}, prev: []id.EventID{last}})
+	rule := fields{"join_rule": "public"}
+	return w.must(draft{typ: spec.MRoomJoinRules, key: text(""), sender: alice, content: rule, prev: []id.EventID{last}})
 }
 
 func (w *world) join(user id.UserID, prev ...id.EventID) id.EventID {
@@ -303,7 +305,8 @@ func (w *world) grow(rnd *rand.Rand, events int, calm bool, check func(states []
 					}
 				}
 			}
-			d.typ, d.key, d.content = spec.MRoomPowerLevels, text(""), fields{"users": levels, "events": fields{"m.room.power_levels": 25 * rnd.IntN(3)}}
+			needed := fields{"m.room.power_levels": 25 * rnd.IntN(3)}
+			d.typ, d.key, d.content = spec.MRoomPowerLevels, text(""), fields{"users": levels, "events": needed}
 		case 9:
 			rules := []string{"public", "public", "invite", "knock"}
 			if calm {

@@ -55,7 +55,9 @@ func (w *world) topic(name id.EventID, by id.UserID, prev ...id.EventID) id.Even
 
 func (w *world) membership(name id.EventID, by, of id.UserID, membership string, prev ...id.EventID) id.EventID {
 	w.Helper()
-	return w.must(draft{id: name, typ: spec.MRoomMember, key: text(string(of)), sender: by, content: fields{"membership": membership}, prev: prev})
+	return w.must(draft{
+		id: name, typ: spec.MRoomMember, key: text(string(of)), sender: by, content: fields{"membership": membership}, prev: prev,
+	})
 }
 
 func (w *world) rule(name id.EventID, by id.UserID, rule string, prev ...id.EventID) id.EventID {

@@ -134,3 +134,32 @@ func TestWhoIsInARoom(t *testing.T) {
 		})
 	})
 }
+
+func TestUsersOfServer(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		room := storagetest.NewRoom(t, s, "!room:hs", "@alice:hs")
+		for _, user := range []id.UserID{"@bob:two", "@carol:TWO", "@dave:two:8448", "@eve:x.two", "@8448:8448"} {
+			room.Member(user, user, "join")
+		}
+		room.Member("@alice:hs", "@gone:two", "invite")
+		room.Member("@gone:two", "@gone:two", "leave")
+		err := s.View(t.Context(), func(tx *storage.ReadTx) error {
+			for server, want := range map[id.ServerName][]id.UserID{
+				"two": {"@bob:two", "@gone:two"}, "8448": {"@8448:8448"}, "two:8448": {"@dave:two:8448"}, "three": {},
+			} {
+				got, err := tx.UsersOfServer(room.Row.NID, server)
+				if err != nil {
+					return err
+				}
+				slices.Sort(got)
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: %v, want %v", server, got, want)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}

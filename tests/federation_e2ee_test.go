@@ -45,6 +45,7 @@ func TestDeviceListsChangeDuringAPartition(t *testing.T) {
 	room := alice.CreateRoom()
 	bob.Join(room, home(alice))
 	alice.WaitForMembership(room, bob.ID, "join")
+	bob.CatchUp()
 	publish(t, alice, 1)
 	bob.WaitUntil("alice's devices", func(r hearthtest.Response) bool { return changed(r, alice) })
 	net.Cut(home(alice), home(bob))

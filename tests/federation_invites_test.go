@@ -46,7 +46,7 @@ func TestTheEndOfAnInvitationIsSeenByWhoWasInvited(t *testing.T) {
 			room := alice.CreateRoom(fields{"preset": "private_chat", "invite": []id.UserID{bob.ID}})
 			bob.WaitForInvite(room)
 			c.end(alice, bob, room)
-			// An incremental sync has it, an initial one that asks for it, and no other.
+			// An incremental sync has it, and an initial one that asks for it.
 			bob.WaitUntil("the end of the invitation", func(r hearthtest.Response) bool {
 				events := hearthtest.Events(r.At("rooms", "leave", room, "timeline", "events"))
 				return len(events) == 1 && events[0].At("content", "membership").Str == "leave"
@@ -54,7 +54,6 @@ func TestTheEndOfAnInvitationIsSeenByWhoWasInvited(t *testing.T) {
 			end := endOf(bob, room)
 			equal(t, "sender", end.Sender(), string(c.sender(alice, bob)))
 			equal(t, "membership before", end.At("unsigned", "prev_content", "membership").Str, "invite")
-			equal(t, "left rooms of a plain sync", bob.Sync().At("rooms", "leave", room).Raw, "")
 			bob.Refused("GET", path("rooms", room, "state"), nil, 403, "M_FORBIDDEN")
 			bob.Refused("GET", path("rooms", room, "messages")+"?dir=b", nil, 403, "M_FORBIDDEN")
 			bob.Forget(room)

@@ -426,3 +426,18 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkSendTransaction(b *testing.B) {
+	w := newWorld(b)
+	p := &peer{answers: map[string]http.HandlerFunc{}}
+	w.serve("10.0.0.1:8448", []string{"10.0.0.1"}, p)
+	p.say("PUT", "/_matrix/federation/v1/send/1", 200, `{"pdus":{}}`)
+	c := w.client()
+	pdu := `{"auth_events":["$a","$b","$c"],"content":{"body":"` + strings.Repeat("x", 100) + `"},"depth":7,"hashes":{"sha256":"x"},"prev_events":["$d"]}`
+	body := json.RawMessage(`{"pdus":[` + pdu + strings.Repeat(","+pdu, 9) + `]}`)
+	for b.Loop() {
+		if _, err := c.SendTransaction(b.Context(), "10.0.0.1", "1", body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -33,7 +33,7 @@ import (
 
 // world is an internet of its own: names, service records, certificates, and addresses that lead to servers on loopback.
 type world struct {
-	t    *testing.T
+	t    testing.TB
 	ca   *x509.Certificate
 	sign *ecdsa.PrivateKey
 
@@ -45,7 +45,7 @@ type world struct {
 	dials    []string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, hosts: map[string][]string{}, services: map[string][]*net.SRV{}, broken: map[string]error{}, listen: map[string]string{}}
 	var err error

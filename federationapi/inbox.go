@@ -11,7 +11,7 @@ import (
 
 // Bounds of what an inbox has in hand and remembers.
 const (
-	maxUnderWay    = 4                // transactions of one server at the same time; a server that follows the specification has one
+	maxUnderWay    = 2                // transactions of one server at the same time; a server that follows the specification has one
 	maxRemembered  = 8                // answers to one server
 	maxSenders     = 4096             // servers whose answers are remembered
 	maxTransaction = 10 * time.Minute // for which a transaction is worked on

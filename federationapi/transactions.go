@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"unicode/utf8"
@@ -116,7 +117,7 @@ func (a *API) process(ctx context.Context, origin id.ServerName, t transaction) 
 			mu.Lock()
 			defer mu.Unlock()
 			for event, err := range errs {
-				results[event] = a.result(origin, event, err)
+				results[event] = a.result(ctx, origin, event, err)
 			}
 		})
 	}
@@ -207,10 +208,15 @@ func refuseAll(room *storage.Room, pdus []json.RawMessage, why error) map[id.Eve
 }
 
 // result is what the other server learns of an event.
-func (a *API) result(origin id.ServerName, event id.EventID, err error) pduResult {
+func (a *API) result(ctx context.Context, origin id.ServerName, event id.EventID, err error) pduResult {
 	if err == nil {
 		return pduResult{}
 	}
-	a.log.Debug("event not taken", "origin", origin, "event", event, "error", err)
+	level := slog.LevelError // what is not meant for the other server is a fault of this one
+	var why *merr.Error
+	if errors.As(err, &why) || ctx.Err() != nil {
+		level = slog.LevelDebug
+	}
+	a.log.Log(ctx, level, "event not taken", "origin", origin, "event", event, "error", err)
 	return pduResult{Error: merr.From(err).Msg}
 }

@@ -42,7 +42,7 @@ func invited(t *testing.T, r CreateRequest) (w *world, a, b *fixture, anna, bert
 
 func TestUsersOfOtherServersAreInvited(t *testing.T) {
 	ctx := context.Background()
-	for version := range Versions() {
+	for _, version := range []roomVersion{"1", "3", "6", "10", "11", "12"} {
 		t.Run(string(version), func(t *testing.T) {
 			t.Parallel()
 			w, a, b, anna, bert, room := invited(t, CreateRequest{Version: version, Name: "Home"})

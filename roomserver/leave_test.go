@@ -13,7 +13,7 @@ import (
 
 func TestInvitesAreRejectedOverFederation(t *testing.T) {
 	ctx := context.Background()
-	for version := range Versions() {
+	for _, version := range []roomVersion{"1", "3", "10", "12"} {
 		t.Run(string(version), func(t *testing.T) {
 			t.Parallel()
 			w, a, b, anna, bert, room := invited(t, CreateRequest{Version: version})

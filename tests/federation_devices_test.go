@@ -146,3 +146,114 @@ func TestCrossSigningAcrossServers(t *testing.T) {
 		equal(t, "signature for "+string(viewer.ID), got.Exists(), want)
 	}
 }
+
+func TestDevicesAreAnnouncedToServersOfOtherMake(t *testing.T) {
+	t.Parallel()
+	net := hearthtest.NewNetwork(t)
+	alice, remote := net.Start().User("alice"), net.Remote()
+	room := remote.CreateRoom(remote.User("eve"), "10")
+	alice.Join(room.ID, remote.Name)
+	// Spec: server-server-api#device-management: when the user joins a room with servers that do not get updates yet, with keys or without.
+	first := remote.WaitForEDU("m.device_list_update", nil)
+	equal(t, "user", first.Get("user_id").Str, string(alice.ID))
+	equal(t, "device", first.Get("device_id").Str, string(alice.Device))
+	equal(t, "predecessors", first.Get("prev_id").Raw, "[]")
+
+	update := func(device *hearthtest.User, fits func(gjson.Result) bool) gjson.Result {
+		return remote.WaitForEDU("m.device_list_update", func(c gjson.Result) bool {
+			return c.Get("device_id").Str == string(device.Device) && fits(c)
+		})
+	}
+	hasKeys := func(c gjson.Result) bool { return c.Get("keys").Exists() }
+	publish(t, alice, 1)
+	second := update(alice, hasKeys)
+	equal(t, "predecessors of the second", second.Get("prev_id").Raw, "["+first.Get("stream_id").Raw+"]")
+	phone := alice.Login()
+	publish(t, phone, 2)
+	third := update(phone, hasKeys)
+	equal(t, "predecessors of the third", third.Get("prev_id").Raw, "["+second.Get("stream_id").Raw+"]")
+	phone.Must("POST", "logout", fields{})
+	fourth := update(phone, func(c gjson.Result) bool { return c.Get("deleted").Bool() })
+	equal(t, "members of a deletion", keys(fourth), []string{"deleted", "device_id", "prev_id", "stream_id", "user_id"})
+
+	list := remote.Get(home(alice), path("v1", "user", "devices", alice.ID))
+	equal(t, "version of the list", list.Get("stream_id").Raw, fourth.Get("stream_id").Raw)
+	equal(t, "members of a device", keys(list.Get("devices.0")), []string{"device_id", "keys"})
+	remote.Refused("GET", home(alice), path("v1", "user", "devices", "@nobody:"+string(home(alice))), nil, 404, "M_NOT_FOUND")
+}
+
+func TestUpdatesOfServersOfOtherMake(t *testing.T) {
+	t.Parallel()
+	net := hearthtest.NewNetwork(t)
+	alice, remote := net.Start().User("alice"), net.Remote()
+	eve := &hearthtest.User{ID: remote.User("eve"), Device: "E"}
+	room := remote.CreateRoom(eve.ID, "10")
+	alice.CatchUp()
+	alice.Join(room.ID, remote.Name)
+	alice.WaitUntil("eve's devices", func(r hearthtest.Response) bool { return changed(r, eve) })
+	object := func(seed byte) fields {
+		object, _ := deviceKeys(t, eve, seed)
+		return object
+	}
+	list := func(stream, seed int) hearthtest.Answer {
+		return func(*hearthtest.Request) hearthtest.Reply {
+			return hearthtest.OK(fields{"user_id": eve.ID, "stream_id": stream, "devices": []fields{{"device_id": "E", "keys": object(byte(seed))}}})
+		}
+	}
+	send := func(stream, seed int, prev ...int) {
+		remote.SendEDU(home(alice), "m.device_list_update", fields{
+			"user_id": eve.ID, "device_id": "E", "stream_id": stream, "prev_id": prev, "keys": object(byte(seed)),
+		})
+	}
+	see := func(what string, seed int) {
+		t.Helper()
+		if want := newSigner(byte(seed), "").public; publicKey(alice, eve) != want {
+			t.Errorf("%s: %s and not %s", what, publicKey(alice, eve), want)
+		}
+	}
+	hear := func() {
+		t.Helper()
+		alice.WaitUntil("eve's devices", func(r hearthtest.Response) bool { return changed(r, eve) })
+	}
+	remote.On("query_keys", func(*hearthtest.Request) hearthtest.Reply {
+		return hearthtest.OK(fields{"device_keys": fields{string(eve.ID): fields{"E": object(1)}}})
+	})
+	see("the first answer", 1)
+	remote.On("devices", list(5, 2))
+	send(5, 2, 4) // what was asked for has no number, so that the list is fetched
+	hear()
+	see("after a gap", 2)
+	asked := len(remote.Requests("devices")) + len(remote.Requests("query_keys"))
+	send(6, 3, 5)
+	hear()
+	see("after an update", 3)
+	send(6, 4, 5) // it has been applied
+	see("after a repetition", 3)
+	equal(t, "requests", len(remote.Requests("devices"))+len(remote.Requests("query_keys")), asked)
+	remote.On("devices", list(9, 5))
+	send(9, 5, 8)
+	hear()
+	see("after another gap", 5)
+
+	// What is not eve's server's business changes nothing.
+	remote.SendEDU(home(alice), "m.device_list_update", fields{"user_id": alice.ID, "device_id": alice.Device, "stream_id": 1, "deleted": true})
+	remote.SendEDU(home(alice), "m.direct_to_device", fields{
+		"sender": alice.ID, "type": "m.test", "message_id": "1", "messages": fields{string(alice.ID): fields{string(alice.Device): fields{}}},
+	})
+	for range 2 {
+		remote.SendEDU(home(alice), "m.direct_to_device", fields{
+			"sender": eve.ID, "type": "m.test", "message_id": "2", "messages": fields{string(alice.ID): fields{"*": fields{"text": "hi"}}},
+		})
+	}
+	remote.SendEDU(home(alice), "m.direct_to_device", fields{
+		"sender": eve.ID, "type": "m.last", "message_id": "3", "messages": fields{string(alice.ID): fields{"*": fields{}}},
+	})
+	got := []string{}
+	alice.WaitUntil("messages", func(r hearthtest.Response) bool {
+		for _, e := range r.Get("to_device.events").Array() {
+			got = append(got, e.Get("sender").Str+" "+e.Get("type").Str)
+		}
+		return slices.Contains(got, string(eve.ID)+" m.last")
+	})
+	equal(t, "messages", got, []string{string(eve.ID) + " m.test", string(eve.ID) + " m.last"})
+}

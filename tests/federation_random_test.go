@@ -60,8 +60,18 @@ func newWeather(t *testing.T, seed uint64) *weather {
 	for _, u := range w.people[1:] {
 		u.Join(w.room, home(w.people[0]))
 	}
+	creator := w.people[0]
+	for _, u := range w.people {
+		creator.WaitForMembership(w.room, u.ID, "join")
+	}
+	creator.SetState(w.room, "m.room.power_levels", "", w.levels())
 	t.Cleanup(func() {
 		if t.Failed() {
+			for _, u := range w.people {
+				if u.Server() != creator.Server() || u == creator {
+					t.Log(u.Server().Describe(w.room))
+				}
+			}
 			t.Logf("seed %d, room version %s:\n%s", seed, w.ver, strings.Join(w.log, "\n"))
 		}
 	})
@@ -90,7 +100,8 @@ func (w *weather) play(steps int) {
 func (w *weather) try(u *hearthtest.User, method, path string, body fields) {
 	w.t.Helper()
 	r := u.Do(method, path, body)
-	w.note("%s %s %s %v: %d %s", u.ID, method, path, body, r.Status, r.Body)
+	_, what, _ := strings.Cut(path, string(w.room[1:]))
+	w.note("%s %s %s %v: %d %s", u.ID, method, what, body, r.Status, r.Body)
 	if r.Status >= 500 && r.Status != 502 && r.Status != 504 {
 		w.t.Errorf("%s %s %s: %d %s", u.ID, method, path, r.Status, r.Body)
 	}
@@ -114,7 +125,7 @@ func (w *weather) happen(step int) {
 		w.try(u, "POST", rooms("ban"), fields{"user_id": other.ID})
 	case n < 74:
 		w.try(u, "POST", rooms("unban"), fields{"user_id": other.ID})
-	case n < 78:
+	case n < 78 && other != w.people[0]: // whom one cannot kick, but by oneself
 		w.try(u, "POST", rooms("kick"), fields{"user_id": other.ID})
 	case n < 81 && u != w.people[0]:
 		w.try(u, "POST", rooms("leave"), fields{})
@@ -141,8 +152,8 @@ func (w *weather) levels() fields {
 		users[string(w.people[0].ID)] = 100
 	}
 	for _, u := range w.people[1:] {
-		if n := w.random.IntN(4); n > 0 {
-			users[string(u.ID)] = []int{0, 0, 50, 90}[n]
+		if level := []int{0, 50, 60, 90}[w.random.IntN(4)]; level > 0 {
+			users[string(u.ID)] = level
 		}
 	}
 	return fields{"users": users, "events_default": []int{0, 0, 50}[w.random.IntN(3)]}

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -27,8 +28,15 @@ func (noServers) AuthenticateServer(context.Context, *http.Request, []byte) (id.
 }
 
 // longBody is the limit of the body, in bytes, of routes with the flag LongBody: a transaction of 50 events and 100 other messages, each with
-// what servers say about it beside it.
-const longBody = 13 << 20
+// what servers say about it beside it. Hardly one is that long, so only few at a time may be longer than shortBody, and those must come quickly:
+// whoever wants to fill the memory comes to nothing.
+const (
+	longBody       = 13 << 20
+	shortBody      = 256 << 10
+	longBodies     = 16
+	longPerAddress = 4
+	longPatience   = time.Minute
+)
 
 // What servers may make this one do at the same time. Before a request is verified, its address is all that is known of who sent it; the name
 // that it gives may be that of a victim.
@@ -43,6 +51,8 @@ type peers struct {
 	auth      ServerAuthenticator
 	strangers *gate[netip.Addr]
 	known     *gate[id.ServerName]
+	long      *gate[struct{}]   // bodies longer than shortBody
+	longFrom  *gate[netip.Addr] // such bodies of one address
 }
 
 func newPeers(auth ServerAuthenticator, c clock.Clock) peers {
@@ -53,32 +63,52 @@ func newPeers(auth ServerAuthenticator, c clock.Clock) peers {
 		auth:      auth,
 		strangers: newGate[netip.Addr](c, strangersInside, strangersWaiting, peerPatience),
 		known:     newGate[id.ServerName](c, peersInside, peersWaiting, peerPatience),
+		long:      newGate[struct{}](c, longBodies, peersWaiting, peerPatience),
+		longFrom:  newGate[netip.Addr](c, longPerAddress, peersWaiting, peerPatience),
 	}
 }
 
-// admitPeer reads the body of a request and finds out which server has sent it. The handler may work until leave is called.
+// admitPeer reads the body of a request and finds out which server has sent it. leave must be called when the handler has done its work, also
+// with an error.
 //
 // Spec: server-server-api#request-authentication
 func (s *Server) admitPeer(r *Request) (leave func(), err error) {
+	var places places
 	// Who does not even try to say who they are need not be listened to.
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "X-Matrix") {
-		return nil, merr.New(merr.Unauthorized, "The request is not signed by a server: it has no Authorization header with the scheme X-Matrix")
+		return places.leave, merr.New(merr.Unauthorized, "The request is not signed by a server: it has no Authorization header with the scheme X-Matrix")
 	}
 	ctx := r.http.Context()
-	if r.Origin, err = s.verifyPeer(ctx, r); err != nil {
-		return nil, err
+	if r.Origin, err = s.verifyPeer(ctx, r, &places); err != nil {
+		return places.leave, err
 	}
 	if err := s.spend(r); err != nil {
-		return nil, err
+		return places.leave, err
 	}
-	leave, err = s.peers.known.enter(ctx, r.Origin)
+	err = places.take(s.peers.known.enter(ctx, r.Origin))
 	if merr.HasCode(err, merr.LimitExceeded) {
 		s.metrics.limited.WithLabelValues(RateFederation.String()).Inc()
 	}
-	return leave, err
+	return places.leave, err
 }
 
-func (s *Server) verifyPeer(ctx context.Context, r *Request) (id.ServerName, error) {
+// places is what a request has entered.
+type places []func()
+
+func (p *places) take(leave func(), err error) error {
+	if err == nil {
+		*p = append(*p, leave)
+	}
+	return err
+}
+
+func (p *places) leave() {
+	for _, leave := range *p {
+		leave()
+	}
+}
+
+func (s *Server) verifyPeer(ctx context.Context, r *Request, places *places) (id.ServerName, error) {
 	leave, err := s.peers.strangers.enter(ctx, network(r.ClientIP()))
 	if err != nil {
 		return "", err
@@ -88,12 +118,36 @@ func (s *Server) verifyPeer(ctx context.Context, r *Request) (id.ServerName, err
 		r.LimitBody(longBody)
 	}
 	if r.http.ContentLength != 0 {
-		var buf bytes.Buffer
-		buf.Grow(int(min(max(r.http.ContentLength, 0), trustedLength)) + bytes.MinRead)
-		if _, err := buf.ReadFrom(r.Body()); err != nil {
+		if r.received, err = s.receive(ctx, r, places); err != nil {
 			return "", err
 		}
-		r.received = buf.Bytes()
 	}
 	return s.peers.auth.AuthenticateServer(ctx, r.http, r.received)
+}
+
+// receive reads a body. Beyond shortBody it needs a place among the few long ones, until the request has been answered.
+func (s *Server) receive(ctx context.Context, r *Request, places *places) ([]byte, error) {
+	var buf bytes.Buffer
+	buf.Grow(int(min(max(r.http.ContentLength, 0), trustedLength)) + bytes.MinRead)
+	body := r.Body()
+	n, err := buf.ReadFrom(io.LimitReader(body, shortBody))
+	if err != nil || n < shortBody {
+		return buf.Bytes(), err
+	}
+	if err := places.take(s.peers.longFrom.enter(ctx, network(r.ClientIP()))); err != nil {
+		return nil, err
+	}
+	if err := places.take(s.peers.long.enter(ctx, struct{}{})); err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(longPatience); err == nil; { // of the network, as after
+		if time.Now().After(end) {
+			return nil, merr.New(merr.Unknown, "The body comes too slowly").WithStatus(http.StatusRequestTimeout)
+		}
+		n, err = buf.ReadFrom(io.LimitReader(body, shortBody))
+		if n == 0 {
+			break
+		}
+	}
+	return buf.Bytes(), err
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -142,6 +143,53 @@ func TestOneServerDoesNotHoldUpOthers(t *testing.T) {
 	all.Wait()
 	if n := len(s.peers.known.lines); n != 0 {
 		t.Errorf("%d servers are remembered with nothing inside", n)
+	}
+}
+
+func TestLongBodiesWaitForOneAnother(t *testing.T) {
+	fake := clock.NewFake(time.Unix(1, 0))
+	inside, release := make(chan int), make(chan struct{})
+	s := newTestServer(t, Options{Servers: plainNames{}, Clock: fake},
+		Route{"PUT", "/long", Federation | LongBody, RateNone, func(_ context.Context, r *Request) (any, error) {
+			body, err := io.ReadAll(r.Body())
+			inside <- len(body)
+			<-release
+			return nil, err
+		}})
+	put := func(size int, name string) int {
+		r := httptest.NewRequest("PUT", "/long", strings.NewReader(strings.Repeat("x", size)))
+		r.Header.Set("Authorization", "X-Matrix "+name)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return w.Code
+	}
+	var all sync.WaitGroup
+	for i := range longPerAddress {
+		all.Go(func() { put(3*shortBody+i, "one.org") })
+		if n := <-inside; n != 3*shortBody+i {
+			t.Errorf("%d bytes of the body came", n)
+		}
+	}
+	for _, size := range []int{shortBody - 1, 0} {
+		all.Go(func() { put(size, "one.org") })
+		if n := <-inside; n != size {
+			t.Errorf("%d bytes of a short body came", n)
+		}
+	}
+	late := make(chan int)
+	go func() { late <- put(shortBody+1, "one.org") }()
+	fake.BlockUntil(1)
+	fake.Advance(peerPatience)
+	if got := <-late; got != 429 {
+		t.Errorf("one long body too many: %d", got)
+	}
+	if got := put(longBody+1, "one.org"); got != 413 {
+		t.Errorf("an overlong body: %d", got)
+	}
+	close(release)
+	all.Wait()
+	if n := len(s.peers.long.lines) + len(s.peers.longFrom.lines) + len(s.peers.known.lines) + len(s.peers.strangers.lines); n != 0 {
+		t.Errorf("%d places are still taken", n)
 	}
 }
 

@@ -129,10 +129,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 func (s *Server) call(r *Request, vars map[string]string) (any, error) {
 	if r.endpoint.Auth.level() == Federation {
 		leave, err := s.admitPeer(r)
+		defer leave()
 		if err != nil {
 			return nil, err
 		}
-		defer leave()
 	} else {
 		if err := s.authenticate(r); err != nil {
 			return nil, err

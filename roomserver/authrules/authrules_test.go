@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ type room struct {
 	version gomatrixserverlib.IRoomVersion
 	id      string
 	create  gomatrixserverlib.PDU
+	usual   []gomatrixserverlib.PDU // four members with their levels, and a join rule for the invited
 }
 
 type fields = map[string]any
@@ -47,7 +49,27 @@ func newRoom(t testing.TB, version int) *room {
 	r.create = r.event("$create", fields{
 		"type": spec.MRoomCreate, "state_key": "", "sender": alice, "content": fields{"creator": alice}, "prev_events": []string{},
 	})
+	r.usual = append(r.usual, r.create)
+	for _, u := range []id.UserID{alice, "@admin:a", mod, "@user:b"} {
+		r.usual = append(r.usual, r.state(spec.MRoomMember, string(u), u, fields{"membership": "join"}))
+	}
+	users := map[id.UserID]int{alice: 100, "@admin:a": 100, mod: 50}
+	if r.version.PrivilegedCreators() {
+		delete(users, alice)
+	}
+	r.usual = append(r.usual, r.state(spec.MRoomPowerLevels, "", alice, fields{"users": users}))
+	r.usual = append(r.usual, r.state(spec.MRoomJoinRules, "", alice, fields{"join_rule": "invite"}))
 	return r
+}
+
+// rooms makes a room of every version.
+func rooms(t testing.TB) []*room {
+	t.Helper()
+	var out []*room
+	for version := 1; version <= 12; version++ {
+		out = append(out, newRoom(t, version))
+	}
+	return out
 }
 
 // event makes an event of fields; ids in prev_events and auth_events get the form of the version.
@@ -136,19 +158,10 @@ func (g *golden) allowedIn(t testing.TB, version int) bool {
 	return first <= version && version <= last
 }
 
-// build makes the event and the state of a line. Usually the state has four members and their levels, and the room is for the invited.
+// build makes the event and the state of a line.
 func (g *golden) build(r *room) (event gomatrixserverlib.PDU, state []gomatrixserverlib.PDU) {
 	r.Helper()
-	state = append(state, r.create)
-	for _, u := range []id.UserID{alice, "@admin:a", mod, "@user:b"} {
-		state = append(state, r.state(spec.MRoomMember, string(u), u, fields{"membership": "join"}))
-	}
-	users := map[id.UserID]int{alice: 100, "@admin:a": 100, mod: 50}
-	if r.version.PrivilegedCreators() {
-		delete(users, alice)
-	}
-	state = append(state, r.state(spec.MRoomPowerLevels, "", alice, fields{"users": users}))
-	state = append(state, r.state(spec.MRoomJoinRules, "", alice, fields{"join_rule": "invite"}))
+	state = slices.Clone(r.usual)
 	for _, s := range g.State {
 		var typ, key string
 		by := alice
@@ -199,10 +212,11 @@ func (g *golden) build(r *room) (event gomatrixserverlib.PDU, state []gomatrixse
 }
 
 func TestEveryVersionAllowsWhatItsRulesAllow(t *testing.T) {
+	all := rooms(t)
 	for _, g := range readGolden(t) {
 		t.Run(g.Name, func(t *testing.T) {
-			for version := 1; version <= 12; version++ {
-				r := newRoom(t, version)
+			for i, r := range all {
+				version := i + 1
 				event, state := g.build(r)
 				err := Allowed(r.version, event, NewEvents(state))
 				var refused *merr.Error
@@ -252,9 +266,9 @@ func (p *partly) ThirdPartyInvite(token string) (gomatrixserverlib.PDU, error) {
 
 // What an event needs is what its auth events are: else the same event would be judged differently by them and by the state.
 func TestTheRulesAskForNothingButWhatIsSelected(t *testing.T) {
+	all := rooms(t)
 	for _, g := range readGolden(t) {
-		for version := 1; version <= 12; version++ {
-			r := newRoom(t, version)
+		for i, r := range all {
 			event, state := g.build(r)
 			p := &partly{Events: NewEvents(state), wanted: map[storage.StateKey]bool{}}
 			for _, k := range AuthTypes(r.version, event) {
@@ -262,7 +276,7 @@ func TestTheRulesAskForNothingButWhatIsSelected(t *testing.T) {
 			}
 			_ = Allowed(r.version, event, p)
 			if len(p.asked) > 0 {
-				t.Errorf("%s: version %d asks for %v", g.Name, version, p.asked)
+				t.Errorf("%s: version %d asks for %v", g.Name, i+1, p.asked)
 			}
 		}
 	}
@@ -324,18 +338,17 @@ func TestThirdPartyInvitesWithVeryManyKeysAreRefusedInTime(t *testing.T) {
 }
 
 func FuzzAllowed(f *testing.F) {
-	for _, g := range readGolden(f) {
-		for version := 1; version <= 12; version += 11 {
-			r := newRoom(f, version)
-			event, state := g.build(r)
-			var about []byte
-			for _, s := range state {
-				if s.Type() == event.Type() || s.Type() == spec.MRoomPowerLevels {
-					about = s.Content()
-				}
+	all := rooms(f)
+	for i, g := range readGolden(f) {
+		version := 1 + i%12
+		event, state := g.build(all[version-1])
+		var about []byte
+		for _, s := range state {
+			if s.Type() == event.Type() || s.Type() == spec.MRoomPowerLevels {
+				about = s.Content()
 			}
-			f.Add(version, event.JSON(), about)
 		}
+		f.Add(version, event.JSON(), about)
 	}
 	f.Fuzz(func(t *testing.T, version int, raw, about []byte) {
 		if version < 1 || version > 12 || !json.Valid(about) {

@@ -21,7 +21,9 @@ func TestTheSelectionNamesWhatAnEventDependsOn(t *testing.T) {
 	rule := storage.StateKey{Type: spec.MRoomJoinRules}
 	member := func(u string) storage.StateKey { return storage.StateKey{Type: spec.MRoomMember, Key: u} }
 	invite := storage.StateKey{Type: spec.MRoomThirdPartyInvite, Key: "tok"}
-	those := func(more ...storage.StateKey) []storage.StateKey { return append([]storage.StateKey{create, levels}, more...) }
+	those := func(more ...storage.StateKey) []storage.StateKey {
+		return append([]storage.StateKey{create, levels}, more...)
+	}
 	key := func(s string) *string { return &s }
 	tpi := `{"membership":"invite","third_party_invite":{"signed":{"token":"tok"}}}`
 	via := `{"membership":"join","join_authorised_via_users_server":"@mod:b"}`

@@ -11,7 +11,7 @@ import (
 )
 
 // rounds is how many rooms of each version are grown.
-const rounds = 50
+const rounds = 25
 
 func TestRoomsGrownAtRandomResolveAsSpecified(t *testing.T) {
 	for _, version := range []gomatrixserverlib.RoomVersion{"2", "11", "12"} {

@@ -10,7 +10,7 @@ import (
 
 func (a *API) eventAuthRoutes() []web.Route {
 	return []web.Route{
-		get(v1+"/event_auth/{roomID}/{eventID}", a.eventAuth),
+		get(v1+"/event_auth/{roomID}/{eventID}", a.heavily(a.eventAuth)),
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 func (a *API) eventRoutes() []web.Route {
 	return []web.Route{
 		get(v1+"/event/{eventID}", a.event),
-		get(v1+"/state/{roomID}", a.state),
-		get(v1+"/state_ids/{roomID}", a.stateIDs),
+		get(v1+"/state/{roomID}", a.heavily(a.state)),
+		get(v1+"/state_ids/{roomID}", a.heavily(a.stateIDs)),
 		get(v1+"/timestamp_to_event/{roomID}", a.timestampToEvent),
 	}
 }

@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/fedtypes"
+	"github.com/hearthd/hearth/internal/gate"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
@@ -114,6 +116,8 @@ type API struct {
 	clock     clock.Clock
 	log       *slog.Logger
 	inbox     *inbox
+	heavy     *gate.Gate[struct{}]
+	heavyFor  *gate.Gate[id.ServerName]
 }
 
 // New makes the handlers.
@@ -130,6 +134,8 @@ func New(d Deps) *API {
 		accounts:  d.Accounts,
 		clock:     d.Clock,
 		log:       d.Log,
+		heavy:     gate.New[struct{}](d.Clock, maxHeavy, maxHeavyWaiting, heavyPatience),
+		heavyFor:  gate.New[id.ServerName](d.Clock, 1, maxHeavyWaiting, heavyPatience),
 	}
 	a.inbox = newInbox(a.process)
 	return a
@@ -180,4 +186,28 @@ func put(path string, h web.Handler) web.Route {
 
 func post(path string, h web.Handler) web.Route {
 	return web.Route{Method: "POST", Path: path, Auth: web.Federation, Rate: web.RateFederation, Handler: h}
+}
+
+// What has the whole state of a room in its answer takes memory by the tens of megabytes, for large rooms: only few such requests are answered at
+// a time, and one of each server.
+const (
+	maxHeavy        = 4
+	maxHeavyWaiting = 100
+	heavyPatience   = 30 * time.Second
+)
+
+// heavily is a handler that waits until there is a place for it.
+func (a *API) heavily(handle web.Handler) web.Handler {
+	return func(ctx context.Context, r *web.Request) (any, error) {
+		leave, err := a.heavyFor.Enter(ctx, r.Origin)
+		if err != nil {
+			return nil, web.LimitExceeded(time.Second)
+		}
+		defer leave()
+		if leave, err = a.heavy.Enter(ctx, struct{}{}); err != nil {
+			return nil, web.LimitExceeded(time.Second)
+		}
+		defer leave()
+		return handle(ctx, r)
+	}
 }

@@ -1,15 +1,21 @@
 package federationapi
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -207,4 +213,41 @@ func TestHierarchy(t *testing.T) {
 	r.refused("two", "GET", v1+"/hierarchy/!secret:hs", "", 404, "M_NOT_FOUND")
 	r.refused("three", "GET", v1+"/hierarchy/!restricted:hs", "", 404, "M_NOT_FOUND")
 	r.refused("two", "GET", v1+"/hierarchy/!left:hs", "", 404, "M_NOT_FOUND")
+}
+
+func TestHeavyRequestsWaitForOneAnother(t *testing.T) {
+	fake := clock.NewFake(time.Unix(1, 0))
+	a := New(Deps{Config: config.NewLive(config.Default()), Clock: fake})
+	inside, release := make(chan struct{}), make(chan struct{})
+	handle := a.heavily(func(context.Context, *web.Request) (any, error) {
+		inside <- struct{}{}
+		<-release
+		return nil, nil
+	})
+	var all sync.WaitGroup
+	for i := range maxHeavy {
+		all.Go(func() {
+			if _, err := handle(t.Context(), &web.Request{Origin: id.ServerName(fmt.Sprint(i))}); err != nil {
+				t.Error(err)
+			}
+		})
+		<-inside
+	}
+	refused := make(chan error)
+	for _, origin := range []id.ServerName{"0", "another"} {
+		go func() {
+			_, err := handle(t.Context(), &web.Request{Origin: origin})
+			refused <- err
+		}()
+		fake.BlockUntil(1)
+		fake.Advance(heavyPatience)
+		if err := <-refused; !merr.HasCode(err, merr.LimitExceeded) {
+			t.Errorf("one more of %s: %v", origin, err)
+		}
+	}
+	close(release)
+	all.Wait()
+	if n := a.heavy.Parties() + a.heavyFor.Parties(); n != 0 {
+		t.Errorf("%d places are still taken", n)
+	}
 }

@@ -29,15 +29,21 @@ type backoff struct {
 	log   *slog.Logger
 
 	mu    sync.Mutex
-	known map[id.ServerName]storage.Destination // without failures: it is known to be well
+	known map[id.ServerName]standing
+}
+
+// standing is what is known of a server; without failures it is known to be well.
+type standing struct {
+	storage.Destination
+	heardAt int64 // when it last showed that it lives, in ms since the epoch
 }
 
 func newBackoff(store *storage.Store, c clock.Clock, log *slog.Logger) *backoff {
-	return &backoff{store: store, clock: c, log: log, known: map[id.ServerName]storage.Destination{}}
+	return &backoff{store: store, clock: c, log: log, known: map[id.ServerName]standing{}}
 }
 
 // get returns what is known of a server.
-func (b *backoff) get(ctx context.Context, server id.ServerName) storage.Destination {
+func (b *backoff) get(ctx context.Context, server id.ServerName) standing {
 	b.mu.Lock()
 	d, ok := b.known[server]
 	b.mu.Unlock()
@@ -46,11 +52,11 @@ func (b *backoff) get(ctx context.Context, server id.ServerName) storage.Destina
 	}
 	if b.store != nil {
 		err := b.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-			d, err = tx.Destination(server)
+			d.Destination, err = tx.Destination(server)
 			return err
 		})
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return storage.Destination{Server: server} // it will be read again
+			return standing{Destination: storage.Destination{Server: server}} // it will be read again
 		}
 	}
 	d.Server = server
@@ -73,14 +79,15 @@ func (b *backoff) until(ctx context.Context, server id.ServerName) time.Time {
 	return time.UnixMilli(d.RetryAt)
 }
 
-// failed notes the failure of a request that began at began. Requests that were under way together count as one.
+// failed notes the failure of a request that began at began. Requests that were under way together count as one, and one that was under way
+// when the server showed that it lives counts for nothing.
 func (b *backoff) failed(ctx context.Context, server id.ServerName, began time.Time) {
 	d := b.get(ctx, server)
 	b.mu.Lock()
 	if known, ok := b.known[server]; ok {
 		d = known
 	}
-	if d.Failures > 0 && began.UnixMilli() < d.FailedAt {
+	if d.Failures > 0 && began.UnixMilli() < d.FailedAt || began.UnixMilli() < d.heardAt {
 		b.mu.Unlock()
 		return
 	}
@@ -97,12 +104,10 @@ func (b *backoff) failed(ctx context.Context, server id.ServerName, began time.T
 
 // heard notes that a server lives. It reports whether that is news.
 func (b *backoff) heard(ctx context.Context, server id.ServerName) bool {
-	if b.get(ctx, server).Failures == 0 {
-		return false
-	}
+	b.get(ctx, server)
 	b.mu.Lock()
 	news := b.known[server].Failures > 0
-	b.known[server] = storage.Destination{Server: server}
+	b.known[server] = standing{storage.Destination{Server: server}, b.clock.Now().UnixMilli()}
 	b.mu.Unlock()
 	if news {
 		b.save(ctx, server)
@@ -125,7 +130,7 @@ func (b *backoff) save(ctx context.Context, server id.ServerName) {
 		case d.Failures == 0:
 			return tx.DeleteDestination(server)
 		}
-		return tx.PutDestination(d)
+		return tx.PutDestination(d.Destination)
 	})
 	if err != nil {
 		// It is still known in memory; what is lost with a restart is one attempt.

@@ -34,6 +34,8 @@ type Options struct {
 	Name  id.ServerName
 	KeyID gomatrixserverlib.KeyID
 	Key   ed25519.PrivateKey
+	// OldKeys are what this server signed with before. Their names differ from KeyID and from each other.
+	OldKeys []OldKey
 	// Guard judges every address before it is connected to; nil: all are allowed.
 	Guard *safehttp.Guard
 	// RootCAs are the authorities that certificates may come from; nil: those of the system. See RootCAs.
@@ -59,6 +61,7 @@ type Client struct {
 	name      id.ServerName
 	keyID     gomatrixserverlib.KeyID
 	key       ed25519.PrivateKey
+	ours      *serverKeys
 	clock     clock.Clock
 	log       *slog.Logger
 	agent     string
@@ -86,12 +89,16 @@ func New(o Options) (*Client, error) {
 	if len(o.Key) != ed25519.PrivateKeySize {
 		return nil, fmt.Errorf("make a federation client: the signing key has %d bytes", len(o.Key))
 	}
+	ours, err := ourKeys(o)
+	if err != nil {
+		return nil, fmt.Errorf("make a federation client: %w", err)
+	}
 	m, err := newMetrics(o.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register federation metrics: %w", err)
 	}
 	c := &Client{
-		name: o.Name, keyID: o.KeyID, key: o.Key, clock: o.Clock, log: o.Log, agent: o.UserAgent, metrics: m,
+		name: o.Name, keyID: o.KeyID, key: o.Key, ours: ours, clock: o.Clock, log: o.Log, agent: o.UserAgent, metrics: m,
 		work: flight.NewOwner(o.Log), net: newNetwork(o), backoff: newBackoff(o.Store, o.Clock, o.Log),
 		large: make(chan struct{}, largeReads),
 	}

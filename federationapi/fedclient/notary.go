@@ -44,11 +44,11 @@ func (k *KeyRing) Own() (json.RawMessage, error) {
 	if k.own.raw != nil && now.Before(k.own.until) {
 		return k.own.raw, nil
 	}
-	public, _ := k.client.key.Public().(ed25519.PublicKey) // it always is one
+	current, old := k.client.ours.published()
 	document, err := json.Marshal(map[string]any{
 		"server_name":     k.client.name,
-		"verify_keys":     map[gomatrixserverlib.KeyID]any{k.client.keyID: map[string]string{"key": encodeBase64(public)}},
-		"old_verify_keys": map[string]any{},
+		"verify_keys":     current,
+		"old_verify_keys": old,
 		"valid_until_ts":  now.Add(ownValidity).UnixMilli(),
 	})
 	if err != nil {

@@ -29,9 +29,13 @@ func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, err
 		return nil, fmt.Errorf("federation.ca_file: %w", err)
 	}
 	name := id.ServerName(cfg.Server.Name)
+	var old []fedclient.OldKey
+	for _, k := range cfg.Federation.OldVerifyKeys {
+		old = append(old, fedclient.OldKey{ID: k.ID, Public: k.Key, Expired: k.Expired})
+	}
 	f := &federation{}
 	f.client, err = fedclient.New(fedclient.Options{
-		Name: name, KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
+		Name: name, KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private, OldKeys: old,
 		Guard: safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks), RootCAs: roots, Store: a.store, Clock: opts.Clock,
 		Log: a.log, Metrics: a.metrics, UserAgent: "Hearth/" + opts.Version, Resolver: opts.Resolver, Dial: opts.Dial,
 	})
@@ -58,7 +62,6 @@ func (f *federation) rooms(devices roomserver.Devices) roomserver.Peers {
 func (f *federation) AuthenticateServer(ctx context.Context, r *http.Request, body []byte) (id.ServerName, error) {
 	origin, err := f.ring.AuthenticateServer(ctx, r, body)
 	if err == nil {
-		f.client.Heard(origin)
 		f.sender.Heard(origin)
 	}
 	return origin, err

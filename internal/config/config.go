@@ -132,8 +132,19 @@ type Federation struct {
 	// Servers that are asked for the signing keys of those that do not answer themselves, for instance matrix.org. They are believed. Without
 	// any, events of servers that are gone cannot be checked and are left out.
 	TrustedKeyServers []string `key:"trusted_key_servers"`
+	// Keys this server signed with before, so that others can still check what it said then: a list of entries with id
+	// ("ed25519:a_b1"), key (the public key, as /_matrix/key/v2/server showed it) and expired_ts (when it was retired, in
+	// milliseconds since 1970).
+	OldVerifyKeys []OldVerifyKey `key:"old_verify_keys"`
 	// Tell other servers what users call their devices. They are told the ids of devices in any case.
 	DeviceNames bool `key:"device_names"`
+}
+
+// OldVerifyKey is a signing key that is no longer in use.
+type OldVerifyKey struct {
+	ID      string `key:"id"`
+	Key     string `key:"key"`
+	Expired int64  `key:"expired_ts"`
 }
 
 // Log configures logging.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -78,6 +80,17 @@ func (c *Config) validateServer(p *problems) {
 		_, err := id.ParseServerName(name)
 		p.check(err == nil, "federation.trusted_key_servers", "%q is not a server name like example.org", name)
 	}
+	ids := map[string]bool{}
+	for _, old := range f.OldVerifyKeys {
+		const key = "federation.old_verify_keys"
+		p.check(verifyKeyID.MatchString(old.ID), key, "%q is not a key id like ed25519:a_b1", old.ID)
+		p.check(!ids[old.ID], key, "%q is there twice", old.ID)
+		public, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(old.Key, "="))
+		p.check(err == nil && len(public) == ed25519.PublicKeySize, key, "the key of %q is not 32 bytes in base64", old.ID)
+		// The year 2001 in milliseconds is far in the future in seconds, which are what goes wrong here.
+		p.check(old.Expired >= 1e12, key, "the expired_ts of %q is not a moment in milliseconds since 1970", old.ID)
+		ids[old.ID] = true
+	}
 
 	p.oneOf("log.level", string(c.Log.Level), string(LogDebug), string(LogInfo), string(LogWarn), string(LogError))
 	p.oneOf("log.format", string(c.Log.Format), string(LogAuto), string(LogText), string(LogJSON))
@@ -149,6 +162,9 @@ func (c *Config) validateMedia(p *problems) {
 	p.check(m.PreviewURL.MaxSize > 0, "media.preview_url.max_size", "must be more than 0")
 	p.check(m.PreviewURL.Timeout > 0, "media.preview_url.timeout", "must be more than 0s")
 }
+
+// Spec: server-server-api#publishing-keys
+var verifyKeyID = regexp.MustCompile(`^ed25519:[a-zA-Z0-9_]{1,64}$`)
 
 // listen checks an address to listen on.
 func (p *problems) listen(key, address string, needed bool) {

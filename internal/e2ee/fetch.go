@@ -54,9 +54,9 @@ type fetch struct {
 }
 
 var (
-	errPanicked  = errors.New("the request for keys panicked")
-	errNoAnswer  = errors.New("the answer has nothing about the user")
-	errNotJoined = errors.New("there is no federation")
+	errPanicked = errors.New("the request for keys panicked")
+	errNoAnswer = errors.New("the answer has nothing about the user")
+	errAlone    = errors.New("this server does not federate")
 )
 
 func newFetches() fetches {
@@ -236,7 +236,7 @@ func (s *Service) start(ctx context.Context, list []*fetch, ask func(context.Con
 		}
 	}
 	if s.remote == nil {
-		fail(errNotJoined)
+		fail(errAlone)
 		s.fetches.end(list)
 		return
 	}
@@ -282,6 +282,7 @@ func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(co
 		return err
 	})
 	if err != nil {
+		s.complain(ctx, err)
 		return nil, err
 	}
 	found, err := ask(ctx, users)
@@ -299,6 +300,7 @@ func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(co
 			return nil
 		})
 		if err != nil {
+			s.complain(ctx, err)
 			return nil, err
 		}
 	}

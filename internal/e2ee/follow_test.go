@@ -425,14 +425,14 @@ func TestWhoJoinsIsAnnouncedToNewServers(t *testing.T) {
 	if len(first) != 1 || !strings.Contains(first[0], `"device_id":"B"`) || !strings.Contains(first[0], `"prev_id":[]`) {
 		t.Errorf("sent %s", first)
 	}
-	second := storageRoom(there)
+	second := secondRoom(there)
 	if got := join(); len(got) != 0 {
 		t.Errorf("sent %s although %s is another room with the same server", got, second)
 	}
 }
 
-// storageRoom makes another room with alice and bob.
-func storageRoom(s *server) id.RoomID {
+// secondRoom makes another room with alice and bob, and returns its id.
+func secondRoom(s *server) id.RoomID {
 	r := newRoom(s, "!second:there")
 	r.Member(bob, bob, "join")
 	r.Member(alice, alice, "join")

@@ -53,7 +53,7 @@ type server struct {
 	cfg  storage.Config
 }
 
-// newWorld is two servers, here and there, with a room that alice, bob and carol are in: alice alone if strangers.
+// newWorld is two servers, here and there, with alice on the one and bob and carol on the other, and a room with some members.
 func newWorld(t *testing.T, members ...id.UserID) *world {
 	t.Helper()
 	w := &world{t: t, clock: clock.NewFake(time.UnixMilli(1_800_000_000_000)), servers: map[id.ServerName]*server{}, cut: map[id.ServerName]bool{}}

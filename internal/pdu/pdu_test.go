@@ -88,19 +88,20 @@ func TestWhatIsNoEventIsRefused(t *testing.T) {
 		return out
 	}
 	for name, raw := range map[string][]byte{
-		"nothing":                     nil,
-		"no JSON":                     []byte("{"),
-		"an array":                    []byte("[]"),
-		"a float":                     set("content.x", 1.5),
-		"a large number":              set("content.x", json.Number("9007199254740992")),
-		"no sender":                   without(good, "sender"),
-		"a sender that is no user":    set("sender", "x"),
-		"a second name for a member":  set("Sender", "@b:x"),
-		"a depth that is a string":    set("depth", "1"),
-		"a content that is an array":  set("content", []int{}),
-		"too many parents":            set("prev_events", make([]string, maxEdges+1)),
-		"more bytes than are allowed": set("content.x", strings.Repeat("x", MaxSize)),
-		"a type that is too long":     set("type", strings.Repeat("x", maxField+1)),
+		"nothing":                      nil,
+		"no JSON":                      []byte("{"),
+		"an array":                     []byte("[]"),
+		"a float":                      set("content.x", 1.5),
+		"a large number":               set("content.x", json.Number("9007199254740992")),
+		"no sender":                    without(good, "sender"),
+		"a sender that is no user":     set("sender", "x"),
+		"a second name for a member":   set("Sender", "@b:x"),
+		"a name that folds to another": set("\u017fender", "@b:x"),
+		"a depth that is a string":     set("depth", "1"),
+		"a content that is an array":   set("content", []int{}),
+		"too many parents":             set("prev_events", make([]string, maxEdges+1)),
+		"more bytes than are allowed":  set("content.x", strings.Repeat("x", MaxSize)),
+		"a type that is too long":      set("type", strings.Repeat("x", maxField+1)),
 	} {
 		if e, err := Parse(impl, raw); err == nil {
 			t.Errorf("%s: read as %s", name, e.ID)

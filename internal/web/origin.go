@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/gate"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 )
@@ -49,10 +51,10 @@ const (
 // peers is the bounds of the Server-Server API.
 type peers struct {
 	auth      ServerAuthenticator
-	strangers *gate[netip.Addr]
-	known     *gate[id.ServerName]
-	long      *gate[struct{}]   // bodies longer than shortBody
-	longFrom  *gate[netip.Addr] // such bodies of one address
+	strangers *gate.Gate[netip.Addr]
+	known     *gate.Gate[id.ServerName]
+	long      *gate.Gate[struct{}]   // bodies longer than shortBody
+	longFrom  *gate.Gate[netip.Addr] // such bodies of one address
 }
 
 func newPeers(auth ServerAuthenticator, c clock.Clock) peers {
@@ -61,10 +63,10 @@ func newPeers(auth ServerAuthenticator, c clock.Clock) peers {
 	}
 	return peers{
 		auth:      auth,
-		strangers: newGate[netip.Addr](c, strangersInside, strangersWaiting, peerPatience),
-		known:     newGate[id.ServerName](c, peersInside, peersWaiting, peerPatience),
-		long:      newGate[struct{}](c, longBodies, peersWaiting, peerPatience),
-		longFrom:  newGate[netip.Addr](c, longPerAddress, peersWaiting, peerPatience),
+		strangers: gate.New[netip.Addr](c, strangersInside, strangersWaiting, peerPatience),
+		known:     gate.New[id.ServerName](c, peersInside, peersWaiting, peerPatience),
+		long:      gate.New[struct{}](c, longBodies, peersWaiting, peerPatience),
+		longFrom:  gate.New[netip.Addr](c, longPerAddress, peersWaiting, peerPatience),
 	}
 }
 
@@ -85,7 +87,7 @@ func (s *Server) admitPeer(r *Request) (leave func(), err error) {
 	if err := s.spend(r); err != nil {
 		return places.leave, err
 	}
-	err = places.take(s.peers.known.enter(ctx, r.Origin))
+	err = places.take(s.peers.known.Enter(ctx, r.Origin))
 	if merr.HasCode(err, merr.LimitExceeded) {
 		s.metrics.limited.WithLabelValues(RateFederation.String()).Inc()
 	}
@@ -96,10 +98,19 @@ func (s *Server) admitPeer(r *Request) (leave func(), err error) {
 type places []func()
 
 func (p *places) take(leave func(), err error) error {
-	if err == nil {
-		*p = append(*p, leave)
+	if err != nil {
+		return tooBusy(err)
 	}
-	return err
+	*p = append(*p, leave)
+	return nil
+}
+
+// tooBusy is what a server learns that cannot enter a gate.
+func tooBusy(err error) error {
+	if errors.Is(err, gate.ErrBusy) {
+		return LimitExceeded(time.Second)
+	}
+	return merr.New(merr.Unknown, "The request was given up").WithStatus(http.StatusServiceUnavailable)
 }
 
 func (p *places) leave() {
@@ -109,9 +120,9 @@ func (p *places) leave() {
 }
 
 func (s *Server) verifyPeer(ctx context.Context, r *Request, places *places) (id.ServerName, error) {
-	leave, err := s.peers.strangers.enter(ctx, network(r.ClientIP()))
+	leave, err := s.peers.strangers.Enter(ctx, network(r.ClientIP()))
 	if err != nil {
-		return "", err
+		return "", tooBusy(err)
 	}
 	defer leave()
 	if r.endpoint.Auth&LongBody != 0 {
@@ -134,10 +145,10 @@ func (s *Server) receive(ctx context.Context, r *Request, places *places) ([]byt
 	if err != nil || n < shortBody {
 		return buf.Bytes(), err
 	}
-	if err := places.take(s.peers.longFrom.enter(ctx, network(r.ClientIP()))); err != nil {
+	if err := places.take(s.peers.longFrom.Enter(ctx, network(r.ClientIP()))); err != nil {
 		return nil, err
 	}
-	if err := places.take(s.peers.long.enter(ctx, struct{}{})); err != nil {
+	if err := places.take(s.peers.long.Enter(ctx, struct{}{})); err != nil {
 		return nil, err
 	}
 	for end := time.Now().Add(longPatience); err == nil; { // of the network, as after

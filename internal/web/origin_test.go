@@ -141,7 +141,7 @@ func TestOneServerDoesNotHoldUpOthers(t *testing.T) {
 		t.Errorf("one whose turn came: %d", got)
 	}
 	all.Wait()
-	if n := len(s.peers.known.lines); n != 0 {
+	if n := s.peers.known.Parties(); n != 0 {
 		t.Errorf("%d servers are remembered with nothing inside", n)
 	}
 }
@@ -188,34 +188,7 @@ func TestLongBodiesWaitForOneAnother(t *testing.T) {
 	}
 	close(release)
 	all.Wait()
-	if n := len(s.peers.long.lines) + len(s.peers.longFrom.lines) + len(s.peers.known.lines) + len(s.peers.strangers.lines); n != 0 {
+	if n := s.peers.long.Parties() + s.peers.longFrom.Parties() + s.peers.known.Parties() + s.peers.strangers.Parties(); n != 0 {
 		t.Errorf("%d places are still taken", n)
-	}
-}
-
-func TestGateRefusesALongLine(t *testing.T) {
-	fake := clock.NewFake(time.Unix(1, 0))
-	g := newGate[string](fake, 1, 1, time.Minute)
-	leave, err := g.enter(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := make(chan error)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		_, err := g.enter(ctx, "a")
-		second <- err
-	}()
-	fake.BlockUntil(1)
-	if _, err := g.enter(t.Context(), "a"); !merr.HasCode(err, merr.LimitExceeded) {
-		t.Errorf("the third was not refused: %v", err)
-	}
-	cancel()
-	if err := <-second; err == nil {
-		t.Error("the second came in after giving up")
-	}
-	leave()
-	if len(g.lines) != 0 {
-		t.Errorf("%d parties are remembered", len(g.lines))
 	}
 }

@@ -1,6 +1,7 @@
 package clientapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -111,11 +112,12 @@ func parseWalk(r *web.Request, dir string) (history.Walk, error) {
 // Spec: client-server-api#get_matrixclientv3roomsroomidmessages
 func (a *API) messages(ctx context.Context, r *web.Request) (any, error) {
 	walk, err := parseWalk(r, "")
-	if err != nil {
-		return nil, err
+	if err == nil {
+		walk.Filter, err = eventFilter(r)
 	}
-	if walk.Filter, err = eventFilter(r); err != nil {
-		return nil, err
+	if err != nil {
+		// Who may not see the room is told that first.
+		return nil, cmp.Or(a.viewRoom(ctx, r, func(*storage.ReadTx, *history.Room) error { return nil }), err)
 	}
 	if walk.Filter != nil {
 		walk.Limit = walk.Filter.Limit(walk.Limit, walk.Limit)

@@ -17,6 +17,7 @@ import (
 	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/pdu"
+	"github.com/hearthd/hearth/storage"
 )
 
 // Some membership events have the signatures of two servers: invites, and joins that a member on another server vouches for.
@@ -36,6 +37,31 @@ func withSignatures(event []byte, server id.ServerName, signatures json.RawMessa
 		return nil, fmt.Errorf("add a signature: %w", err)
 	}
 	return canonjson.Canonical(out)
+}
+
+// withRecommendation is a membership event that comes into a room through this server, with the signature of the room's policy server if that
+// has one.
+//
+// Spec: server-server-api#policy-servers
+func (s *Server) withRecommendation(ctx context.Context, room id.RoomID, e *pdu.Event) (*pdu.Event, error) {
+	var p *policy
+	var version gomatrixserverlib.IRoomVersion
+	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
+		a, err := s.state(tx, room)
+		if err == nil {
+			version = a.version
+			p, err = a.policy()
+		}
+		return err
+	})
+	if err != nil || p == nil || p.recommends(e) {
+		return e, err
+	}
+	signed, err := s.ask(ctx, version, p, e.Raw)
+	if err != nil {
+		return nil, refusedByPolicy(err)
+	}
+	return signed, nil
 }
 
 var errCosigned = errors.New("the other server has not signed the event")

@@ -143,6 +143,14 @@ func (s *Server) inviteAbroad(ctx context.Context, r MemberRequest) (id.EventID,
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inviteTime)
 	defer cancel()
 	to := r.Target.Server()
+	made, err := pdu.Parse(out.version, out.raw)
+	if err != nil {
+		return "", fmt.Errorf("read an invite of ours: %w", err)
+	}
+	if made, err = s.withRecommendation(ctx, r.Room, made); err != nil {
+		return "", err
+	}
+	out.raw = made.Raw
 	signed, err := s.peers.Remote.Invite(ctx, to, r.Room, out.event, out.version.Version(), out.raw, out.state)
 	if err != nil {
 		s.log.Info("another server does not take an invite", slog.String("server", string(to)), slog.Any("error", err))

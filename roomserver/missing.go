@@ -99,8 +99,9 @@ func (in *intake) parents(ctx context.Context, e *pdu.Event) ([]*pdu.Event, stoc
 		if !open || round == missingRounds {
 			return chain, known, nil
 		}
+		// No least depth is asked for: on the other side of a fork, what is missing may be far less deep than the ends of the room here.
 		raw, err := in.s.peers.Remote.MissingEvents(ctx, in.origin, in.room, fedtypes.MissingRequest{
-			Earliest: in.ends, Latest: latest, Limit: missingLimit, MinDepth: in.depth,
+			Earliest: in.ends, Latest: latest, Limit: missingLimit,
 		})
 		if err != nil && ctx.Err() != nil {
 			return nil, nil, ctx.Err()

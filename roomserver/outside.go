@@ -31,22 +31,25 @@ const (
 
 // atDoor is update for a room that may have no state here.
 func (s *Server) atDoor(ctx context.Context, room id.RoomID, fn func(h *head) error) error {
-	return s.store.Update(ctx, func(tx *storage.Tx) error {
-		row, err := tx.Room(room)
-		if isNotFound(err) {
-			return errUnknownRoom
-		}
-		if err != nil {
-			return err
-		}
-		h, err := s.head(tx, row)
-		if err != nil {
-			return err
-		}
-		if err := fn(h); err != nil {
-			return err
-		}
-		return h.finish()
+	return s.recommending(ctx, func(signed []recommended) error {
+		return s.store.Update(ctx, func(tx *storage.Tx) error {
+			row, err := tx.Room(room)
+			if isNotFound(err) {
+				return errUnknownRoom
+			}
+			if err != nil {
+				return err
+			}
+			h, err := s.head(tx, row)
+			if err != nil {
+				return err
+			}
+			h.signed = slices.Clone(signed)
+			if err := fn(h); err != nil {
+				return err
+			}
+			return h.finish()
+		})
 	})
 }
 

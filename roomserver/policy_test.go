@@ -87,3 +87,52 @@ func TestPolicyServers(t *testing.T) {
 	a.mustSet(room, alice, policyType, "", `{}`)
 	a.say(room, alice, "free")
 }
+
+// Events of other servers that come into a room through us, and invites that go out before they are in the room, need its signature as well.
+func TestPolicyServersAreAskedAboutMembersOfOtherServers(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t, "one", "two", "three")
+	a, c := w.servers["one"], w.servers["three"]
+	alice, bot, carol, mallory := a.user("alice"), w.servers["two"].user("bot"), c.user("carol"), c.user("mallory")
+	room := a.create(CreateRequest{Creator: alice, Preset: "public_chat"})
+	key := ed25519.NewKeyFromSeed([]byte("policypolicypolicypolicypolicy12"))
+	w.judgement = func(raw json.RawMessage) (string, error) {
+		if strings.Contains(gjson.GetBytes(raw, "state_key").Str, "mallory") {
+			return "", merr.New(merr.Forbidden, "not them")
+		}
+		e, err := pdu.Parse(a.versions["11"], raw)
+		if err != nil {
+			t.Errorf("asked about %s: %v", raw, err)
+		}
+		return base64.RawStdEncoding.EncodeToString(ed25519.Sign(key, e.Signed)), nil
+	}
+	if err := w.servers["two"].Join(ctx, MemberRequest{Room: room, Sender: bot, Via: []id.ServerName{"one"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver()
+	policy := `{"via":"two","public_keys":{"ed25519":"` + base64.RawStdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)) + `"}}`
+	a.mustSet(room, alice, policyType, "", policy)
+	w.deliver()
+	signed := func() bool { return a.stored(room, carol).Get("signatures.two.ed25519:policy_server").Exists() }
+	via := []id.ServerName{"one"}
+	if err := c.Join(ctx, MemberRequest{Room: room, Sender: carol, Via: via}); err != nil || !signed() {
+		t.Fatalf("a join: %v, signed: %v", err, signed())
+	}
+	w.deliver()
+	if err := c.Leave(ctx, MemberRequest{Room: room, Sender: carol}); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver()
+	if err := a.Invite(ctx, MemberRequest{Room: room, Sender: alice, Target: carol}); err != nil || !signed() {
+		t.Fatalf("an invite: %v, signed: %v", err, signed())
+	}
+	w.deliver()
+	if err := c.Leave(ctx, MemberRequest{Room: room, Sender: carol}); err != nil || !signed() {
+		t.Fatalf("a rejection: %v, signed: %v", err, signed())
+	}
+	w.deliver()
+	w.wantMember(room, carol, "leave", w.servers["two"])
+	wantCode(t, c.Join(ctx, MemberRequest{Room: room, Sender: mallory, Via: via}), merr.Forbidden)
+	wantCode(t, a.Invite(ctx, MemberRequest{Room: room, Sender: alice, Target: mallory}), merr.Forbidden)
+	w.wantMember(room, mallory, "", a, c)
+}

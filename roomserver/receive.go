@@ -25,7 +25,6 @@ type intake struct {
 	room    id.RoomID
 	version gomatrixserverlib.IRoomVersion
 	ends    []id.EventID // of the room's graph, when last looked at
-	depth   int64        // the least of them
 }
 
 // maxTogether bounds the events that are judged in one Update.
@@ -171,12 +170,9 @@ func (in *intake) look(ctx context.Context, events []*pdu.Event) (stock, error) 
 		if err != nil {
 			return err
 		}
-		in.ends, in.depth = in.ends[:0], 0
-		for i, x := range row.Extremities {
+		in.ends = in.ends[:0]
+		for _, x := range row.Extremities {
 			in.ends = append(in.ends, x.ID)
-			if i == 0 || x.Depth < in.depth {
-				in.depth = x.Depth
-			}
 		}
 		found, err := tx.EventsByID(ids)
 		for _, e := range found {

@@ -306,6 +306,9 @@ func (s *Server) take(
 	if err := s.verifyMember(ctx, version, e); err != nil {
 		return nil, "", err
 	}
+	if e, err = s.withRecommendation(ctx, room, e); err != nil {
+		return nil, "", err
+	}
 	stored, err := s.admitMember(ctx, room, e)
 	return stored, version.Version(), err
 }

@@ -86,6 +86,15 @@ func TestLoad(t *testing.T) {
 			},
 		},
 		{
+			name: "old keys are copied from a key document",
+			file: "federation:\n  old_verify_keys:\n    - id: ed25519:a_b1\n      key: 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo\n      expired_ts: 1700000000000\n",
+			want: func(c *Config) {
+				c.Federation.OldVerifyKeys = []OldVerifyKey{
+					{ID: "ed25519:a_b1", Key: "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo", Expired: 1_700_000_000_000},
+				}
+			},
+		},
+		{
 			name: "sections and keys with nothing behind them say nothing",
 			file: "server:\nmedia:\n  dir:\n  max_pixels: 7\n",
 			want: func(c *Config) { c.Media.MaxPixels = 7 },
@@ -187,6 +196,17 @@ func TestLoadRefuses(t *testing.T) {
 				`rate_limits.join.burst: must be more than 0`,
 				`rooms.default_version: "99" is not a room version from 1 to 12`,
 				`turn.uris: "http://x" is neither a turn: nor a stun: URI`,
+			},
+		},
+		{
+			name: "old keys that others could not read",
+			file: "federation: {old_verify_keys: [{id: \"rsa:1\", key: 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=, expired_ts: 1700000000000}, " +
+				"{id: \"ed25519:2\", key: abc, expired_ts: 1700000000}, {id: \"ed25519:2\", key: 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo, expired_ts: 1700000000000}]}",
+			want: []string{
+				`federation.old_verify_keys: "rsa:1" is not a key id like ed25519:a_b1`,
+				`federation.old_verify_keys: the key of "ed25519:2" is not 32 bytes in base64`,
+				`federation.old_verify_keys: the expired_ts of "ed25519:2" is not a moment in milliseconds since 1970`,
+				`federation.old_verify_keys: "ed25519:2" is there twice`,
 			},
 		},
 		{

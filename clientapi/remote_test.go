@@ -90,6 +90,24 @@ func TestAliasesOfOtherServers(t *testing.T) {
 	bob.refused("POST", clientV3+"join/%23no:there", "", 404, "M_NOT_FOUND")
 }
 
+func TestCanonicalAliasesOfOtherServers(t *testing.T) {
+	r := newRoomRig(t)
+	alice := r.register("alice")
+	room := alice.create(`{"preset":"public_chat"}`)
+	r.elsewhere.says("directory there #right:there", fmt.Sprintf(`{"Room":%q}`, room.room))
+	r.elsewhere.says("directory there #wrong:there", `{"Room":"!other:there"}`)
+	path := room.path("/state/m.room.canonical_alias")
+	for _, content := range []string{`{"alias":"#wrong:there"}`, `{"alt_aliases":["#right:there","#wrong:there"]}`, `{"alias":"#x:nowhere"}`, `{"alias":"#x:hs"}`} {
+		alice.refused("PUT", path, content, 400, "M_BAD_ALIAS")
+	}
+	alice.refused("PUT", path, `{"alias":7}`, 400, "M_INVALID_PARAM")
+	alice.must("PUT", path, `{"alias":"#right:there","alt_aliases":["#right:there"]}`)
+	// An alias that is there already stays, whatever became of it.
+	r.clock.Advance(time.Minute)
+	r.elsewhere.says("directory there #right:there", "404")
+	alice.must("PUT", path, `{"alias":"#right:there"}`)
+}
+
 func TestRoomDirectoriesOfOtherServers(t *testing.T) {
 	r := newRoomRig(t)
 	alice := r.register("alice")

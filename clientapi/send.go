@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -80,10 +83,39 @@ func (a *API) sendState(ctx context.Context, r *web.Request) (any, error) {
 		return nil, err
 	}
 	key := r.Var("stateKey")
-	event, err := a.rooms.Send(ctx, roomserver.SendRequest{
-		Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), StateKey: &key, Content: content,
-	})
+	request := roomserver.SendRequest{Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), StateKey: &key, Content: content}
+	if request.Type == "m.room.canonical_alias" {
+		request.Aliases = a.aliasesElsewhere(ctx, room, content)
+	}
+	event, err := a.rooms.Send(ctx, request)
 	return eventIDAnswer{event}, err
+}
+
+// Bounds of what a canonical alias makes this server ask others for.
+const (
+	maxAliasesElsewhere = 10
+	aliasesTimeout      = 20 * time.Second
+)
+
+// aliasesElsewhere returns those aliases of other servers that an m.room.canonical_alias names and that lead to the room.
+//
+// Spec: client-server-api#mroomcanonical_alias
+func (a *API) aliasesElsewhere(ctx context.Context, room id.RoomID, content json.RawMessage) []id.RoomAlias {
+	ctx, cancel := context.WithTimeout(ctx, aliasesTimeout)
+	defer cancel()
+	var out []id.RoomAlias
+	asked := 0
+	for _, named := range append([]gjson.Result{gjson.GetBytes(content, "alias")}, gjson.GetBytes(content, "alt_aliases").Array()...) {
+		alias, err := id.ParseRoomAlias(named.Str)
+		if err != nil || a.isLocal(alias.Server()) || asked == maxAliasesElsewhere {
+			continue
+		}
+		asked++
+		if found, err := a.directory.Resolve(ctx, alias); err == nil && found.Room == room {
+			out = append(out, alias)
+		}
+	}
+	return out
 }
 
 // Spec: client-server-api#put_matrixclientv3roomsroomidredacteventidtxnid

@@ -15,8 +15,6 @@ func (a *API) joinRoutes() []web.Route {
 	return []web.Route{
 		get(v1+"/make_join/{roomID}/{userID}", a.makeJoin),
 		put(v2+"/send_join/{roomID}/{eventID}", a.sendJoin),
-		// No longer in the specification, but still in use.
-		put(v1+"/send_join/{roomID}/{eventID}", paired(a.sendJoin)),
 	}
 }
 
@@ -97,17 +95,6 @@ func (a *API) sendJoin(ctx context.Context, r *web.Request) (any, error) {
 		MembersOmitted bool              `json:"members_omitted"`
 		Servers        []id.ServerName   `json:"servers_in_room,omitempty"`
 	}{a.name, answer.Event, list(answer.State), list(answer.AuthChain), answer.MembersOmitted, answer.Servers}, err
-}
-
-// paired is a handler whose answer is a pair of a status and what the answer is in version 2.
-func paired(handle web.Handler) web.Handler {
-	return func(ctx context.Context, r *web.Request) (any, error) {
-		answer, err := handle(ctx, r)
-		if answer == nil {
-			answer = struct{}{}
-		}
-		return []any{200, answer}, err
-	}
 }
 
 // list is a list that is written as one even if it is empty.

@@ -10,8 +10,6 @@ func (a *API) leaveRoutes() []web.Route {
 	return []web.Route{
 		get(v1+"/make_leave/{roomID}/{userID}", a.makeLeave),
 		put(v2+"/send_leave/{roomID}/{eventID}", a.sendLeave),
-		// No longer in the specification, but still in use.
-		put(v1+"/send_leave/{roomID}/{eventID}", paired(a.sendLeave)),
 	}
 }
 

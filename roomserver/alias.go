@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
@@ -163,7 +164,7 @@ func (h *head) checkCanonicalAlias(d draft) error {
 		if err != nil {
 			return merr.New(merr.InvalidParam, err.Error())
 		}
-		if known[a] {
+		if known[a] || slices.Contains(d.aliases, alias) {
 			continue
 		}
 		row, err := h.tx.Alias(alias)

@@ -40,6 +40,7 @@ type draft struct {
 
 	canonical bool        // content is what canonicalContent has given
 	txn       storage.Txn // zero for events that no client's transaction id belongs to
+	aliases   []id.RoomAlias
 }
 
 func (d draft) key() (storage.StateKey, bool) {

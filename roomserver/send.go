@@ -25,6 +25,8 @@ type SendRequest struct {
 	Content  json.RawMessage
 	TS       int64       // origin_server_ts in milliseconds, for appservices; 0 for now
 	Txn      storage.Txn // zero, or what makes a repetition of the request harmless
+	// Aliases are those of other servers, named in an m.room.canonical_alias, that were found to lead to the room.
+	Aliases []id.RoomAlias
 }
 
 // Send adds an event to a room and returns its id. A repeated Txn, and a state event that would change nothing, get the id of the event that
@@ -51,7 +53,7 @@ func (h *head) send(r SendRequest) (id.EventID, error) {
 		target := id.EventID(text(gjson.GetBytes(r.Content, "redacts")))
 		return h.sendRedaction(r, target)
 	}
-	d := draft{typ: r.Type, stateKey: r.StateKey, sender: r.Sender, content: r.Content, canonical: true, ts: r.TS, txn: r.Txn}
+	d := draft{typ: r.Type, stateKey: r.StateKey, sender: r.Sender, content: r.Content, canonical: true, ts: r.TS, txn: r.Txn, aliases: r.Aliases}
 	if r.StateKey != nil {
 		if d.typ == spec.MRoomMember {
 			// Only the server says this. A client that changes the name in its own membership sends back what it has found there.

@@ -24,11 +24,11 @@ const (
 //
 // Spec: server-server-api#backfilling-and-retrieving-missing-events
 func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limit int) (more bool, err error) {
-	unlock, err := s.store.LockRoom(ctx, string(room))
+	leave, err := s.backfill.enter(ctx, room)
 	if err != nil {
 		return false, err
 	}
-	defer unlock()
+	defer leave()
 	in := &intake{s: s, room: room}
 	var gap storage.Gap
 	var servers []id.ServerName

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -72,50 +71,6 @@ func (s *Server) state(tx *storage.ReadTx, room id.RoomID) (*authState, error) {
 		return nil, fmt.Errorf("room %s has the unknown version %q", room, row.Version)
 	}
 	return &authState{tx: tx, room: row, version: version, snap: newSnapshot()}, nil
-}
-
-// doors lets one handshake at a time through the door of each room. Who waited looks first whether it is still needed: two joins of the same
-// user are one, and the second user of this server who joins a room does not fetch its state again.
-type doors struct {
-	mu   sync.Mutex
-	open map[id.RoomID]*door
-}
-
-type door struct {
-	pass  chan struct{} // holds one token, that of who may go
-	users int
-}
-
-// enter waits for the room's door; the caller calls leave afterwards.
-func (d *doors) enter(ctx context.Context, room id.RoomID) (leave func(), err error) {
-	d.mu.Lock()
-	if d.open == nil {
-		d.open = map[id.RoomID]*door{}
-	}
-	at := d.open[room]
-	if at == nil {
-		at = &door{pass: make(chan struct{}, 1)}
-		d.open[room] = at
-	}
-	at.users++
-	d.mu.Unlock()
-	gone := func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if at.users--; at.users == 0 {
-			delete(d.open, room)
-		}
-	}
-	select {
-	case at.pass <- struct{}{}:
-		return func() {
-			<-at.pass
-			gone()
-		}, nil
-	case <-ctx.Done():
-		gone()
-		return nil, ctx.Err()
-	}
 }
 
 // candidates lists the servers through which the sender may reach the room, the most promising first: those that the client names and that of

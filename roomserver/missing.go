@@ -80,6 +80,13 @@ func (in *intake) complete(ctx context.Context, e *pdu.Event) (batch, error) {
 	return b, err
 }
 
+// completeSoon is complete within bounds of time.
+func (in *intake) completeSoon(ctx context.Context, e *pdu.Event) (batch, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	return in.complete(ctx, e)
+}
+
 // parents fetches what is between the room as it is here and an event, which comes last.
 func (in *intake) parents(ctx context.Context, e *pdu.Event) ([]*pdu.Event, stock, error) {
 	chain := []*pdu.Event{e}

@@ -11,6 +11,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -196,7 +197,7 @@ func (s *Server) previews(ctx context.Context, version gomatrixserverlib.IRoomVe
 	var events []*pdu.Event
 	size := 0
 	for _, raw := range state[:min(len(state), maxPreview)] {
-		key, ok := previewKey(raw)
+		raw, key, ok := previewKey(raw)
 		var full *pdu.Event
 		if ok && whole {
 			full, ok = previewEvent(version, room, raw)
@@ -225,15 +226,20 @@ func (s *Server) previews(ctx context.Context, version gomatrixserverlib.IRoomVe
 	return string(append(appendStripped(out, e.Raw), ']')), nil
 }
 
-// previewKey reads what an event in stripped form is about. It is false for what clients could not read as one.
-func previewKey(raw json.RawMessage) (storage.StateKey, bool) {
-	if len(raw) > maxEvent || !gjson.ValidBytes(raw) || tooDeep(raw) {
-		return storage.StateKey{}, false
+// previewKey reads what an event in stripped form is about, and gives its canonical form, which says nothing twice. It is false for what clients
+// could not read as such an event.
+func previewKey(raw json.RawMessage) (json.RawMessage, storage.StateKey, bool) {
+	if len(raw) > maxEvent || tooDeep(raw) {
+		return nil, storage.StateKey{}, false
+	}
+	raw, err := canonjson.Canonical(raw)
+	if err != nil {
+		return nil, storage.StateKey{}, false
 	}
 	e := gjson.GetManyBytes(raw, "type", "state_key", "sender", "content")
-	_, err := id.ParseUserID(text(e[2]))
+	_, err = id.ParseUserID(text(e[2]))
 	ok := err == nil && e[0].Type == gjson.String && e[1].Type == gjson.String && e[3].IsObject() && len(e[0].Str) <= maxField && len(e[1].Str) <= maxField
-	return storage.StateKey{Type: e[0].Str, Key: e[1].Str}, ok
+	return raw, storage.StateKey{Type: e[0].Str, Key: e[1].Str}, ok
 }
 
 // maxNesting bounds how deep the JSON in stripped state goes.

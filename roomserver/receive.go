@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
 
@@ -26,6 +27,15 @@ type intake struct {
 	version gomatrixserverlib.IRoomVersion
 	ends    []id.EventID // of the room's graph, when last looked at
 }
+
+// lane is what one server has to say of one room.
+type lane struct {
+	room   id.RoomID
+	origin id.ServerName
+}
+
+// fetchTime is how long the fetching of what one event lacks may take.
+const fetchTime = 2 * time.Minute
 
 // maxTogether bounds the events that are judged in one Update.
 const maxTogether = 50
@@ -46,13 +56,14 @@ func (s *Server) Receive(ctx context.Context, origin id.ServerName, room id.Room
 		return out
 	}
 	events := in.read(pdus, out)
-	// One after the other, so that what one transaction fetches the next one has.
-	unlock, err := s.store.LockRoom(ctx, string(room))
+	// One after the other, so that what is fetched for one transaction the next one has; but a server that is slow to give what is missing holds up
+	// nobody else.
+	leave, err := s.intakes.enter(ctx, lane{room, origin})
 	if err != nil {
 		fail(out, events, err)
 		return out
 	}
-	defer unlock()
+	defer leave()
 	known, err := in.look(ctx, events)
 	if err != nil {
 		fail(out, events, err)
@@ -203,7 +214,7 @@ func (in *intake) receive(ctx context.Context, events []*pdu.Event, known stock,
 		}
 		if lacks {
 			flush()
-			b, err := in.complete(ctx, e)
+			b, err := in.completeSoon(ctx, e)
 			if err != nil {
 				in.s.log.Debug("event lacks what it needs", slog.String("event", string(e.ID)), slog.String("from", string(in.origin)),
 					slog.Any("error", err))

@@ -68,7 +68,9 @@ type Server struct {
 	log      *slog.Logger
 	versions map[gomatrixserverlib.RoomVersion]gomatrixserverlib.IRoomVersion
 	cache    *snapshotCache
-	doors    doors
+	doors    doors[id.RoomID] // handshakes under way
+	intakes  doors[lane]      // events being received
+	backfill doors[id.RoomID]
 }
 
 // New returns a Server over a store.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -50,6 +51,7 @@ func FuzzReadTemplate(f *testing.F) {
 func FuzzPreviews(f *testing.F) {
 	f.Add(`{"type":"m.room.name","state_key":"","sender":"@anna:a.test","content":{"name":"Home"}}`)
 	f.Add(`{"type":"m.room.create","state_key":"","sender":"@anna:a.test","content":{},"origin_server_ts":1}`)
+	f.Add("{\"type\":\"m.room.name\",\"state_key\":\"\",\"sender\":\"@anna:a.test\",\"content\":{\"name\":\"\xff\"}}")
 	f.Add(`{"content":{"a\ud800":[[[]]]},"type":"\u0000","state_key":"","sender":"@:a","sender":7}`)
 	s := bare()
 	invite := []byte(`{"auth_events":[],"content":{"membership":"invite"},"depth":1,"origin_server_ts":1,"prev_events":[],"room_id":"!r:a.test",` +
@@ -61,7 +63,7 @@ func FuzzPreviews(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, event string) {
 		shown, err := s.previews(context.Background(), s.versions["11"], e, []json.RawMessage{json.RawMessage(event)}, true)
-		if err != nil || !json.Valid([]byte(shown)) {
+		if err != nil || !json.Valid([]byte(shown)) || !utf8.ValidString(shown) {
 			t.Fatalf("%q becomes %s, %v", event, shown, err)
 		}
 		gjson.Parse(shown).ForEach(func(_, v gjson.Result) bool {

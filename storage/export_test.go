@@ -27,13 +27,6 @@ func Collect[T any](tx *ReadTx, sql string, args ...any) ([]T, error) {
 	return collect(tx, scanOne[T], sql, args...)
 }
 
-// RoomLocks is how many rooms have a lock entry.
-func (s *Store) RoomLocks() int {
-	s.rooms.mu.Lock()
-	defer s.rooms.mu.Unlock()
-	return len(s.rooms.entries)
-}
-
 // Migrate applies migration files, by name, to the writer's connection.
 func (s *Store) Migrate(files map[string]string) error {
 	fsys := fstest.MapFS{}

@@ -38,7 +38,6 @@ type Store struct {
 	dialect   *dialect
 	readers   *pool
 	writer    *writer
-	rooms     *locks
 	words     *words // interned strings
 	roomIDs   *words // numbers and ids of rooms
 	events    *eventCache
@@ -110,7 +109,6 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	s.states, s.gaps, s.personal = newMarks[int64](at.pos), newMarks[int64](at.pos), newMarks[id.UserID](at.pos)
 	s.watchers, s.keyCounts, s.inbox = newMarks[id.UserID](at.pos), newKeyCounts(at.pos), newInbox(at.pos)
 	s.readers = newPool(cfg.Readers, func(ctx context.Context) (conn, error) { return open(ctx, false) })
-	s.rooms = newLocks(s)
 	s.writer = newWriter(s, wc, at, func(ctx context.Context) (conn, error) { return open(ctx, true) })
 	if s.dialect.kind == PostgreSQL {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -176,7 +174,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.stop()
 		s.running.Wait()
-		s.closeErr = errors.Join(s.readers.close(), s.rooms.close(), s.writer.close(), s.release())
+		s.closeErr = errors.Join(s.readers.close(), s.writer.close(), s.release())
 	})
 	return s.closeErr
 }

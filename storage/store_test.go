@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -519,41 +518,4 @@ func TestOnlyTheOwnerCanReadTheFiles(t *testing.T) {
 			t.Errorf("hearth.db%s has the mode %o", suffix, mode)
 		}
 	}
-}
-
-func TestLockRoom(t *testing.T) {
-	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
-		var inside []int
-		var wg sync.WaitGroup
-		for i := range 8 {
-			wg.Go(func() {
-				unlock, err := s.LockRoom(t.Context(), "!r:x")
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer unlock()
-				inside = append(inside, i) // the race detector sees it if two are inside
-			})
-		}
-		wg.Wait()
-		slices.Sort(inside)
-		if diff := cmp.Diff([]int{0, 1, 2, 3, 4, 5, 6, 7}, inside); diff != "" {
-			t.Error(diff)
-		}
-		unlock, err := s.LockRoom(t.Context(), "!r:x")
-		must(t, err)
-		other, err := s.LockRoom(t.Context(), "!other:x")
-		must(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := s.LockRoom(ctx, "!r:x"); !errors.Is(err, context.Canceled) {
-			t.Errorf("error %v", err)
-		}
-		unlock()
-		other()
-		if n := s.RoomLocks(); n != 0 {
-			t.Errorf("%d entries are left", n)
-		}
-	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -20,6 +21,7 @@ const (
 	missingLimit  = 20    // events of one answer of get_missing_events
 	missingRounds = 5     // such requests for one event
 	maxClaims     = 5     // parents for which the state is asked
+	claimTries    = 3     // other servers that are asked for it
 	maxOneByOne   = 100   // events that are asked for one by one before the whole state is asked for
 	maxState      = 50000 // events of a state and its auth chain
 	together      = 8     // requests at a time
@@ -38,25 +40,30 @@ func (in *intake) complete(ctx context.Context, e *pdu.Event) (batch, error) {
 	if err != nil {
 		return batch{}, err
 	}
+	if chain, err = in.above(ctx, chain, known, e); err != nil {
+		return batch{}, err
+	}
 	var b batch
 	here := map[id.EventID]bool{}
 	claims := 0
 	for _, c := range chain {
 		got := incoming{Event: c}
 		for _, p := range c.Prev() {
-			if !known.judged(p) && !here[p] {
+			if known.judged(p) || here[p] {
+				continue
+			}
+			status, seen := known[p]
+			if c == e && !seen {
+				// Who sends an event must be able to say what it comes after. For what is before that, the state will do.
+				return batch{}, errWithheld
+			}
+			if status != stateless {
 				got.missing = append(got.missing, p)
 			}
-		}
-		if c == e && len(got.missing) > 0 {
-			// Who sends an event must be able to say what it comes after. For what is before that, the state will do.
-			return batch{}, errWithheld
-		}
-		for _, p := range got.missing {
 			if claims++; claims > maxClaims {
 				return batch{}, errTooMuch
 			}
-			claim, outliers, err := in.claim(ctx, p, known)
+			claim, outliers, err := in.claimOf(ctx, p)
 			if err != nil {
 				return batch{}, fmt.Errorf("state after %s: %w", p, err)
 			}
@@ -129,6 +136,62 @@ func (in *intake) parents(ctx context.Context, e *pdu.Event) ([]*pdu.Event, stoc
 	}
 }
 
+// above leaves out of what is between the room and an event, which come in the order of the graph, what is here already, and what is from
+// before the time that the history here begins with: of that, the state will do, which a parent of the event itself has to be asked for.
+func (in *intake) above(ctx context.Context, chain []*pdu.Event, known stock, e *pdu.Event) ([]*pdu.Event, error) {
+	begins := int64(0)
+	err := in.s.store.View(ctx, func(tx *storage.ReadTx) error {
+		row, err := tx.Room(in.room)
+		if err != nil {
+			return err
+		}
+		gaps, err := tx.Gaps(row.NID)
+		if err != nil || len(gaps) == 0 {
+			return err
+		}
+		first, err := tx.Timeline(row.NID, storage.Span{After: gaps[len(gaps)-1].End(), UpTo: math.MaxInt64}, 1, false)
+		if len(first) > 0 {
+			begins = first[0].Depth
+		}
+		return err
+	})
+	return slices.DeleteFunc(chain, func(m *pdu.Event) bool {
+		_, here := known[m.ID]
+		old := m.Depth() < begins && (here || !slices.Contains(e.Prev(), m.ID))
+		return m != e && (known.settled(m.ID) || old)
+	}), err
+}
+
+// claimOf asks for the state after an event that is not here: whoever sent what comes after it, and where they do not know, others in the room.
+func (in *intake) claimOf(ctx context.Context, event id.EventID) (map[storage.StateKey]id.EventID, []*pdu.Event, error) {
+	claim, outliers, err := in.claim(ctx, event)
+	if err == nil || ctx.Err() != nil {
+		return claim, outliers, err
+	}
+	var servers []id.ServerName
+	if e := in.s.store.View(ctx, func(tx *storage.ReadTx) error {
+		row, err := tx.Room(in.room)
+		if err != nil {
+			return err
+		}
+		servers, err = in.s.likely(tx, row)
+		return err
+	}); e != nil {
+		return nil, nil, e
+	}
+	for _, server := range servers[:min(len(servers), claimTries)] {
+		if server == in.origin {
+			continue
+		}
+		other := *in
+		other.origin = server
+		if claim, outliers, e := other.claim(ctx, event); e == nil {
+			return claim, outliers, nil
+		}
+	}
+	return nil, nil, err
+}
+
 // inGraphOrder sorts events so that parents come before their children, and those of smaller depth first otherwise. What is part of a cycle,
 // which no honest server makes, is left out.
 func inGraphOrder(events []*pdu.Event) []*pdu.Event {
@@ -161,7 +224,7 @@ func inGraphOrder(events []*pdu.Event) []*pdu.Event {
 }
 
 // claim asks for the state after an event that is not here: the state before it, and the event itself.
-func (in *intake) claim(ctx context.Context, event id.EventID, known stock) (map[storage.StateKey]id.EventID, []*pdu.Event, error) {
+func (in *intake) claim(ctx context.Context, event id.EventID) (map[storage.StateKey]id.EventID, []*pdu.Event, error) {
 	ids, err := in.s.peers.Remote.StateIDs(ctx, in.origin, in.room, event)
 	if err != nil {
 		return nil, nil, err

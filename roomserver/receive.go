@@ -157,16 +157,31 @@ func (s *Server) verify(ctx context.Context, version gomatrixserverlib.IRoomVers
 // stock is what is known here of events, their parents and their auth events.
 type stock map[id.EventID]storage.EventStatus
 
+// stateless is history that was accepted, but of which the state that it was sent in is not known.
+const stateless storage.EventStatus = -1
+
+// stocked is what an event of the room counts as.
+func stocked(e *storage.Event) storage.EventStatus {
+	switch {
+	case e.StateAfter != 0:
+	case e.Status == storage.Accepted:
+		return stateless
+	case e.Status == storage.Rejected:
+		return storage.Outlier
+	}
+	return e.Status
+}
+
 // settled reports whether there is nothing more to find out about an event.
 func (k stock) settled(event id.EventID) bool {
 	status, known := k[event]
-	return known && (status == storage.Accepted || status == storage.SoftFailed)
+	return known && (status == storage.Accepted || status == storage.SoftFailed || status == stateless)
 }
 
 // judged reports whether an event can be a parent: the state after it is known.
 func (k stock) judged(event id.EventID) bool {
 	status, known := k[event]
-	return known && status != storage.Outlier
+	return known && status != storage.Outlier && status != stateless
 }
 
 // look finds out what is here of events and of what they refer to, and where the room ends.
@@ -188,7 +203,7 @@ func (in *intake) look(ctx context.Context, events []*pdu.Event) (stock, error) 
 		found, err := tx.EventsByID(ids)
 		for _, e := range found {
 			if e != nil && e.Room == row.NID {
-				known[e.ID] = e.Status
+				known[e.ID] = stocked(e)
 			}
 		}
 		return err

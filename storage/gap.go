@@ -19,6 +19,9 @@ type Gap struct {
 	Missing []id.EventID // the events that are known to be in the gap; nearest first, as far as one can tell
 }
 
+// End is the last of the positions that the gap reserved.
+func (g Gap) End() int64 { return g.Floor + gapSize - 1 }
+
 const gapColumns = `room, floor, next, missing`
 
 func scanGap(r rowScanner) (g Gap, err error) {

@@ -6,6 +6,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/pdu"
 	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
@@ -16,14 +17,13 @@ func Redacted(version gomatrixserverlib.RoomVersion, ev *storage.Event) (*storag
 	if err != nil {
 		return nil, err
 	}
-	raw, err := v.RedactEventJSON(ev.JSON)
+	raw, err := pdu.Redact(v, ev.JSON)
 	if err != nil {
 		return nil, fmt.Errorf("redact %s: %w", ev.ID, err)
 	}
-	return &storage.Event{
-		NID: ev.NID, Pos: ev.Pos, ID: ev.ID, Room: ev.Room, RoomID: ev.RoomID, Type: ev.Type, StateKey: ev.StateKey, Sender: ev.Sender, Depth: ev.Depth,
-		TS: ev.TS, StateBefore: ev.StateBefore, StateAfter: ev.StateAfter, Status: ev.Status, JSON: raw,
-	}, nil
+	c := ev.Copy()
+	c.JSON = raw
+	return c, nil
 }
 
 // erasure is what has to be known of users who asked for the erasure of what they wrote.

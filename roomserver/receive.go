@@ -319,7 +319,7 @@ func (h *head) receive(in incoming) (why, err error) {
 		return nil, err
 	}
 	if e.StateBefore, err = h.stateBefore(in.Prev(), claim); errors.Is(err, errNoState) {
-		return merr.New(merr.Forbidden, "The events before this one are missing here"), nil
+		return nil, nil // as in complete: it will be looked at again when somebody refers to it
 	} else if err != nil {
 		return nil, err
 	}

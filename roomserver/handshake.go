@@ -200,7 +200,7 @@ func (s *Server) tryEach(ctx context.Context, what string, p plan, fallback erro
 			return nil
 		}
 		s.log.Info("another server did not help", slog.String("to", what), slog.String("server", string(to)), slog.Any("error", err))
-		said, weight := refusal(err)
+		weight, said := refusal(err)
 		if weight > telling {
 			worst, telling = said, weight
 		}
@@ -213,29 +213,29 @@ func (s *Server) tryEach(ctx context.Context, what string, p plan, fallback erro
 
 // refusal is what a client is told of another server's error, and how much that says: what servers say who do not know the room, or cannot be
 // reached, says less than what those say who do.
-func refusal(err error) (said error, weight int) {
+func refusal(err error) (weight int, said error) {
 	var local *merr.Error
 	var remote RemoteError
 	switch {
 	case errors.As(err, &local):
-		return local, 6
+		return 6, local
 	case !errors.As(err, &remote):
-		return errUnreachable, 0
+		return 0, errUnreachable
 	}
 	status, code := remote.MatrixError()
 	switch c := merr.Code(code); {
 	case c == merr.IncompatibleRoomVersion || c == merr.UnsupportedRoomVersion:
-		return merr.New(merr.IncompatibleRoomVersion, "This server does not support the version of the room"), 5
+		return 5, merr.New(merr.IncompatibleRoomVersion, "This server does not support the version of the room")
 	case c == merr.InviteBlocked:
-		return merr.New(c, "The user does not want to be invited"), 4
+		return 4, merr.New(c, "The user does not want to be invited")
 	case c == merr.Forbidden || status == http.StatusForbidden:
-		return merr.New(merr.Forbidden, "The servers in the room do not allow this"), 4
+		return 4, merr.New(merr.Forbidden, "The servers in the room do not allow this")
 	case c == merr.UnableToGrantJoin:
-		return merr.New(c, "None of the servers that were asked has a user in the room who may let you in"), 3
+		return 3, merr.New(c, "None of the servers that were asked has a user in the room who may let you in")
 	case c == merr.UnableToAuthoriseJoin:
-		return merr.New(c, "None of the servers that were asked can tell whether you may join the room"), 2
+		return 2, merr.New(c, "None of the servers that were asked can tell whether you may join the room")
 	case c == merr.NotFound || status == http.StatusNotFound:
-		return errNobodyKnows, 1
+		return 1, errNobodyKnows
 	}
-	return merr.New(merr.Unknown, "The servers in the room do not accept this").WithStatus(http.StatusBadGateway), 1
+	return 1, merr.New(merr.Unknown, "The servers in the room do not accept this").WithStatus(http.StatusBadGateway)
 }

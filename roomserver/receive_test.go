@@ -328,10 +328,6 @@ func TestARedactionCanComeBeforeItsTarget(t *testing.T) {
 			c := newTown(t, CreateRequest{Version: roomVersion(version)})
 			c.deliver()
 			said := c.a.say(c.room, c.alice, "secret")
-			mine := c.a.event(said).JSON
-			if version == "11" { // it is stored redacted on one afterwards
-				mine = slices.Clone(mine)
-			}
 			c.lose(c.a)
 			if err := c.a.redact(c.room, c.alice, said); err != nil {
 				t.Fatal(err)

@@ -63,8 +63,9 @@ func (u *User) pause() {
 	u.view.paused = u.Sync("since", u.view.paused, "timeout", pauseTime, "filter", `{"room":{"timeline":{"limit":1}}}`).Next()
 }
 
-// Agree waits until the servers of some members of a room, at least one of each, see the same state and have the same events, those included
-// that the one accepts and the other does not. History that a server has not fetched yet it fetches when its member pages back.
+// Agree waits until the servers of some members of a room, at least one of each, see the same state and have the same history: all that the
+// ends of the room come after on one of them, the others have as well, whether they accept it or not. What of it a server has not fetched yet it
+// fetches when its member pages back.
 func Agree(t testing.TB, room id.RoomID, members ...*User) {
 	t.Helper()
 	if difference := disagreement(room, members, Patience); difference != "" {
@@ -72,24 +73,10 @@ func Agree(t testing.TB, room id.RoomID, members ...*User) {
 	}
 }
 
-// AgreeTalking is Agree for servers that were apart: their members go on talking while it waits, since a server tells the others where its room
-// has come to with its next event only.
-func AgreeTalking(t testing.TB, room id.RoomID, members ...*User) {
-	t.Helper()
-	const rounds, each = 8, 2 * time.Second
-	for i := range rounds {
-		for _, u := range members {
-			// Not everybody may.
-			u.Do("PUT", Path("rooms", room, "send", "m.room.message", u.nextTxn()), message(fmt.Sprint("talking ", i)))
-		}
-		difference := disagreement(room, members, each)
-		if difference == "" {
-			return
-		}
-		if i == rounds-1 {
-			t.Fatalf("%s: %s", room, difference)
-		}
-	}
+// Compare waits until the servers of some members of a room agree, as Agree does, but not for longer than limit, and returns what is different
+// then.
+func Compare(room id.RoomID, limit time.Duration, members ...*User) string {
+	return disagreement(room, members, limit)
 }
 
 // disagreement waits until some servers agree, and says what is different when they do not.
@@ -116,7 +103,7 @@ func compare(room id.RoomID, members []*User) string {
 	}
 	all := map[id.EventID]*User{}
 	for _, u := range members {
-		for _, e := range u.server.Timeline(room) {
+		for _, e := range u.server.history(room) {
 			all[e] = u
 		}
 	}
@@ -166,6 +153,24 @@ func (s *Server) Timeline(room id.RoomID) []id.EventID {
 	var out []id.EventID
 	for _, e := range s.events(room) {
 		out = append(out, e.ID)
+	}
+	return out
+}
+
+// history are the accepted events that the ends of a room come after on a server, and the ends. What only events refer to that the others do not
+// accept is no part of it: who was not in the room when it was sent never hears of it.
+func (s *Server) history(room id.RoomID) []id.EventID {
+	s.t.Helper()
+	known := map[id.EventID]*storage.Event{}
+	for _, e := range s.events(room) {
+		known[e.ID] = e
+	}
+	var out []id.EventID
+	for todo := s.Extremities(room); len(todo) > 0; todo = todo[1:] {
+		if e := known[todo[0]]; e != nil {
+			delete(known, e.ID)
+			out, todo = append(out, e.ID), append(todo, e.PrevEventIDs()...)
+		}
 	}
 	return out
 }

@@ -118,6 +118,7 @@ type API struct {
 	inbox     *inbox
 	heavy     *gate.Gate[struct{}]
 	heavyFor  *gate.Gate[id.ServerName]
+	joinsFor  *gate.Gate[id.ServerName]
 }
 
 // New makes the handlers.
@@ -136,6 +137,7 @@ func New(d Deps) *API {
 		log:       d.Log,
 		heavy:     gate.New[struct{}](d.Clock, maxHeavy, maxHeavyWaiting, heavyPatience),
 		heavyFor:  gate.New[id.ServerName](d.Clock, 1, maxHeavyWaiting, heavyPatience),
+		joinsFor:  gate.New[id.ServerName](d.Clock, maxJoins, maxHeavyWaiting, heavyPatience),
 	}
 	a.inbox = newInbox(a.process)
 	return a
@@ -189,25 +191,34 @@ func post(path string, h web.Handler) web.Route {
 }
 
 // What has the whole state of a room in its answer takes memory by the tens of megabytes, for large rooms: only few such requests are answered at
-// a time, and one of each server.
+// a time, and one of each server. Of joins, which may have to wait for other servers, a server can make a few.
 const (
 	maxHeavy        = 4
+	maxJoins        = 4
 	maxHeavyWaiting = 100
 	heavyPatience   = 30 * time.Second
 )
 
-// heavily is a handler that waits until there is a place for it.
+// heavily is a handler that waits until there is a place for it. The place of its server it has until that has read the answer.
 func (a *API) heavily(handle web.Handler) web.Handler {
-	return func(ctx context.Context, r *web.Request) (any, error) {
-		leave, err := a.heavyFor.Enter(ctx, r.Origin)
+	return inTurn(a.heavyFor, func(ctx context.Context, r *web.Request) (any, error) {
+		leave, err := a.heavy.Enter(ctx, struct{}{})
 		if err != nil {
 			return nil, web.LimitExceeded(time.Second)
 		}
 		defer leave()
-		if leave, err = a.heavy.Enter(ctx, struct{}{}); err != nil {
+		return handle(ctx, r)
+	})
+}
+
+// inTurn is a handler that only so many requests of each server are in at a time, until they have been answered.
+func inTurn(turns *gate.Gate[id.ServerName], handle web.Handler) web.Handler {
+	return func(ctx context.Context, r *web.Request) (any, error) {
+		leave, err := turns.Enter(ctx, r.Origin)
+		if err != nil {
 			return nil, web.LimitExceeded(time.Second)
 		}
-		defer leave()
+		r.Hold(leave)
 		return handle(ctx, r)
 	}
 }

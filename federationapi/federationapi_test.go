@@ -3,6 +3,8 @@ package federationapi
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -216,35 +218,84 @@ func TestHeavyRequestsWaitForOneAnother(t *testing.T) {
 	fake := clock.NewFake(time.Unix(1, 0))
 	a := New(Deps{Config: config.NewLive(config.Default()), Clock: fake})
 	inside, release := make(chan struct{}), make(chan struct{})
-	handle := a.heavily(func(context.Context, *web.Request) (any, error) {
-		inside <- struct{}{}
-		<-release
-		return nil, nil
-	})
+	handler, err := web.New(web.Options{Servers: plainNames{}, Clock: fake}, []web.Route{
+		get("/heavy", a.heavily(func(context.Context, *web.Request) (any, error) {
+			inside <- struct{}{}
+			<-release
+			return nil, nil
+		}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, handler: handler}
 	var all sync.WaitGroup
 	for i := range maxHeavy {
 		all.Go(func() {
-			if _, err := handle(t.Context(), &web.Request{Origin: id.ServerName(fmt.Sprint(i))}); err != nil {
-				t.Error(err)
+			if got := r.as(fmt.Sprint(i), "GET", "/heavy", ""); got.Code != http.StatusOK {
+				t.Errorf("server %d: %d", i, got.Code)
 			}
 		})
 		<-inside
 	}
-	refused := make(chan error)
-	for _, origin := range []id.ServerName{"0", "another"} {
-		go func() {
-			_, err := handle(t.Context(), &web.Request{Origin: origin})
-			refused <- err
-		}()
+	refused := make(chan int)
+	for _, origin := range []string{"0", "another"} {
+		go func() { refused <- r.as(origin, "GET", "/heavy", "").Code }()
 		fake.BlockUntil(1)
 		fake.Advance(heavyPatience)
-		if err := <-refused; !merr.HasCode(err, merr.LimitExceeded) {
-			t.Errorf("one more of %s: %v", origin, err)
+		if code := <-refused; code != http.StatusTooManyRequests {
+			t.Errorf("one more of %s: %d", origin, code)
 		}
 	}
 	close(release)
 	all.Wait()
 	if n := a.heavy.Parties() + a.heavyFor.Parties(); n != 0 {
 		t.Errorf("%d places are still taken", n)
+	}
+}
+
+// slowReader is another server that takes its time over an answer.
+type slowReader struct {
+	*httptest.ResponseRecorder
+	reading, read chan struct{}
+}
+
+func (w slowReader) Write(p []byte) (int, error) {
+	close(w.reading)
+	<-w.read
+	return w.ResponseRecorder.Write(p)
+}
+
+func TestWhoDoesNotReadAHeavyAnswerGetsNoOther(t *testing.T) {
+	fake := clock.NewFake(time.Unix(1, 0))
+	a := New(Deps{Config: config.NewLive(config.Default()), Clock: fake})
+	heavy := func(context.Context, *web.Request) (any, error) { return nil, nil }
+	handler, err := web.New(web.Options{Servers: plainNames{}, Clock: fake}, []web.Route{get("/heavy", a.heavily(heavy))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, handler: handler}
+	w := slowReader{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		req := httptest.NewRequest("GET", "/heavy", nil)
+		req.Header.Set("Authorization", "X-Matrix slow")
+		handler.ServeHTTP(w, req)
+	}()
+	<-w.reading
+	if got := r.as("quick", "GET", "/heavy", ""); got.Code != http.StatusOK {
+		t.Errorf("another server: %d", got.Code)
+	}
+	refused := make(chan int)
+	go func() { refused <- r.as("slow", "GET", "/heavy", "").Code }()
+	fake.BlockUntil(1)
+	fake.Advance(heavyPatience)
+	if code := <-refused; code != http.StatusTooManyRequests {
+		t.Errorf("the same server: %d", code)
+	}
+	close(w.read)
+	<-done
+	if got := r.as("slow", "GET", "/heavy", ""); got.Code != http.StatusOK {
+		t.Errorf("the same server once it has read: %d", got.Code)
 	}
 }

@@ -15,6 +15,8 @@ const (
 	maxRemembered  = 8                // answers to one server
 	maxSenders     = 4096             // servers whose answers are remembered
 	maxTransaction = 10 * time.Minute // for which a transaction is worked on
+	// maxInHand is the length of all transactions under way, in bytes. Their servers may have hung up long ago, so that nothing else bounds it.
+	maxInHand = 128 << 20
 )
 
 // inbox works on transactions, each once: a repetition waits for the first or gets its answer. The work goes on when the other server hangs up,
@@ -26,6 +28,7 @@ type inbox struct {
 
 	mu      sync.Mutex
 	senders map[id.ServerName]*sender
+	inHand  int // bytes
 }
 
 // sender is what an inbox knows of a server.
@@ -75,6 +78,7 @@ func (b *inbox) deliver(ctx context.Context, d *delivery) {
 func (b *inbox) finish(d *delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.inHand -= d.body.size
 	d.body = transaction{}
 	s := b.senders[d.origin]
 	delete(s.underWay, d.txnID)
@@ -134,9 +138,10 @@ func (b *inbox) open(origin id.ServerName, txnID string, body transaction) (d *d
 			return d, false, nil
 		}
 	}
-	if len(s.underWay) >= maxUnderWay {
+	if len(s.underWay) >= maxUnderWay || b.inHand+body.size > maxInHand {
 		return nil, false, web.LimitExceeded(time.Second)
 	}
+	b.inHand += body.size
 	d = &delivery{origin: origin, txnID: txnID, body: body, finished: make(chan struct{})}
 	s.underWay[txnID] = d
 	return d, true, nil

@@ -14,7 +14,7 @@ import (
 func (a *API) joinRoutes() []web.Route {
 	return []web.Route{
 		get(v1+"/make_join/{roomID}/{userID}", a.makeJoin),
-		put(v2+"/send_join/{roomID}/{eventID}", a.sendJoin),
+		put(v2+"/send_join/{roomID}/{eventID}", inTurn(a.joinsFor, a.sendJoin)),
 	}
 }
 

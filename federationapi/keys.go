@@ -92,7 +92,7 @@ func (a *API) queryManyKeys(ctx context.Context, r *web.Request) (any, error) {
 // notary asks other servers for their keys. Everybody may cause that, so that each server asked counts as a request of its own.
 func (a *API) notary(ctx context.Context, r *web.Request, wanted map[id.ServerName]map[gomatrixserverlib.KeyID]int64) (any, error) {
 	for range wanted {
-		if err := r.Spend(web.RateFederation, "notary for "+r.ClientIP().String()); err != nil {
+		if err := r.SpendFrom(web.RateFederation, "notary"); err != nil {
 			return nil, err
 		}
 	}

@@ -62,6 +62,12 @@ func (a *API) onBind(ctx context.Context, r *web.Request) (any, error) {
 	if _, err := a.accounts.Profile(ctx, user); err != nil {
 		return nil, err
 	}
+	// Everybody may cause these requests, and to any server.
+	for range body.Invites {
+		if err := r.SpendFrom(web.RateInvite, "onbind"); err != nil {
+			return nil, err
+		}
+	}
 	for _, i := range body.Invites {
 		if err := a.redeem(ctx, user, i); err != nil {
 			a.log.InfoContext(ctx, "third-party invite not redeemed", "room", i.Room, "inviter", i.Sender.Server(), "error", err)

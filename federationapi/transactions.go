@@ -41,6 +41,7 @@ const (
 type transaction struct {
 	pdus []json.RawMessage
 	edus []json.RawMessage
+	size int // of all of it, in bytes
 }
 
 // pduResults is what became of the events of a transaction.
@@ -90,7 +91,7 @@ func parseTransaction(body []byte) (transaction, error) {
 	if len(fields.PDUs) > maxPDUs || len(fields.EDUs) > maxEDUs {
 		return transaction{}, merr.Newf(merr.BadJSON, "A transaction must not have more than %d PDUs and %d EDUs", maxPDUs, maxEDUs)
 	}
-	return transaction{fields.PDUs, fields.EDUs}, nil
+	return transaction{fields.PDUs, fields.EDUs, len(body)}, nil
 }
 
 // maxRoomsAtOnce is the number of rooms whose events are received at the same time, so that a room that waits for other servers does not hold

@@ -268,3 +268,38 @@ func FuzzEDU(f *testing.F) {
 		}
 	})
 }
+
+func TestTransactionsOfWhoHungUpAreBounded(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	b := newInbox(func(context.Context, id.ServerName, transaction) pduResults {
+		started <- struct{}{}
+		<-release
+		return pduResults{}
+	})
+	ctx, end := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { b.run(ctx) })
+	const many = 4
+	for i := range many {
+		asking, hangUp := context.WithCancel(t.Context())
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			if _, err := b.take(asking, id.ServerName(fmt.Sprint(i)), "1", transaction{size: maxInHand / many}); err == nil {
+				t.Error("who hung up got an answer")
+			}
+		}()
+		<-started
+		hangUp()
+		<-gone
+	}
+	if _, err := b.take(t.Context(), "late", "1", transaction{size: 1}); !merr.HasCode(err, merr.LimitExceeded) {
+		t.Errorf("one more byte: %v", err)
+	}
+	close(release)
+	end()
+	all.Wait()
+	if b.inHand != 0 {
+		t.Errorf("%d bytes are still in hand", b.inHand)
+	}
+}

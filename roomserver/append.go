@@ -182,7 +182,7 @@ func (h *head) accept(e *storage.Event, a *authEvent, prev []id.EventID, spread 
 	if room.Extremities, err = h.ends(e, prev); err != nil {
 		return err
 	}
-	linear = linear && len(room.Extremities) == 1
+	linear = linear && len(room.Extremities) == 1 && room.Extremities[0].ID == e.ID
 	if key, ok := stateKeyOf(e); ok {
 		if err := h.applyState(e, a, key, linear); err != nil {
 			return err
@@ -279,6 +279,8 @@ func (h *head) change(pos, next int64, changes []storage.StateChange, given map[
 			}
 		}
 	}
+	// From here on, what is read is of the new state, and that may be rolled back: others must not see it in what is remembered of the old one.
+	h.auth.snap = h.auth.snap.copy()
 	if err := h.tx.SetCurrentState(room.NID, pos, changes); err != nil {
 		return err
 	}
@@ -305,7 +307,7 @@ func (h *head) change(pos, next int64, changes []storage.StateChange, given map[
 		}
 		summarise(&room.Summary, c.StateKey, content)
 		h.changed[c.StateKey] = true
-		h.auth.snap = h.auth.snap.with(c.StateKey, now.auth)
+		h.auth.snap.set(c.StateKey, now.auth)
 	}
 	room.State = next
 	if room.Summary.Successor != successor {
@@ -485,7 +487,10 @@ func (h *head) notify(e *storage.Event) error {
 
 // finish writes the room back and tells everybody concerned after the commit.
 func (h *head) finish() error {
-	if h.last == 0 {
+	if h.last == 0 { // a redaction among fetched history may have changed how the room is shown
+		if len(h.changed) > 0 {
+			return h.tx.SaveRoomSummary(h.room())
+		}
 		return nil
 	}
 	if err := h.expelGuests(); err != nil {

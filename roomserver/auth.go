@@ -91,14 +91,17 @@ func (c *snapshotCache) drop(nid int64) {
 	}
 }
 
-// with is the snapshot after one change, keeping all that is still true.
-func (s *snapshot) with(key storage.StateKey, e *authEvent) *snapshot {
-	next := &snapshot{events: make(map[storage.StateKey]*authEvent, len(s.events)+1), joined: s.joined, known: s.known, servers: s.servers}
-	if len(s.events) < maxAuthEvents {
-		maps.Copy(next.events, s.events)
+// copy is a snapshot that may become another one.
+func (s *snapshot) copy() *snapshot {
+	return &snapshot{events: maps.Clone(s.events), joined: s.joined, known: s.known, servers: s.servers}
+}
+
+// set notes the event of a piece of state; nil for none.
+func (s *snapshot) set(key storage.StateKey, e *authEvent) {
+	if len(s.events) >= maxAuthEvents { // requests may ask for any key
+		clear(s.events)
 	}
-	next.events[key] = e
-	return next
+	s.events[key] = e
 }
 
 // authState is the state of a room, as the auth rules see it: a gomatrixserverlib.AuthEventProvider that loads what it is asked for.
@@ -126,10 +129,7 @@ func (a *authState) get(key storage.StateKey) (*authEvent, error) {
 			return nil, err
 		}
 	}
-	if len(a.snap.events) >= maxAuthEvents { // requests may ask for any key
-		clear(a.snap.events)
-	}
-	a.snap.events[key] = e
+	a.snap.set(key, e)
 	return e, nil
 }
 

@@ -165,7 +165,7 @@ func (h *head) fill(floor int64, events, support []*pdu.Event) (filled int, err 
 			continue // nobody above it refers to it
 		}
 		stored, err := h.tx.Event(in.ID)
-		if isNotFound(err) {
+		if isNotFound(err) || err == nil && stored.Room != gap.Room {
 			continue
 		}
 		if err != nil {
@@ -177,7 +177,7 @@ func (h *head) fill(floor int64, events, support []*pdu.Event) (filled int, err 
 			if err != nil && !isNotFound(err) {
 				return 0, err
 			}
-			here := err == nil && known.Status != storage.Outlier
+			here := err == nil && known.Room == gap.Room && known.Status != storage.Outlier
 			if !here && !placed[p] && !slices.Contains(gap.Missing, p) {
 				gap.Missing = append(gap.Missing, p)
 			}

@@ -24,8 +24,9 @@ const (
 	maxShadow = 100
 )
 
-// ends is the ends of the room's graph after e: without what e or, over rejected and soft-failed events, its parents come after. The shallowest
-// are left out where there are too many, which costs a hostile server its own branches: those of honest ones are joined by every event.
+// ends is the ends of the room's graph after e: without what e or, over rejected and soft-failed events, its parents come after, and without e
+// itself where it comes late, after what refers to it. The shallowest are left out where there are too many, which costs a hostile server its
+// own branches: those of honest ones are joined by every event.
 func (h *head) ends(e *storage.Event, prev []id.EventID) ([]storage.Extremity, error) {
 	room := h.room()
 	covered := map[id.EventID]bool{}
@@ -53,11 +54,22 @@ func (h *head) ends(e *storage.Event, prev []id.EventID) ([]storage.Extremity, e
 			}
 		}
 	}
-	out := []storage.Extremity{{ID: e.ID, Pos: e.Pos, Depth: e.Depth}}
+	self := storage.Extremity{ID: e.ID, Pos: e.Pos, Depth: e.Depth}
+	late, err := h.missed(e.ID)
+	if err != nil {
+		return nil, err
+	}
+	var out []storage.Extremity
+	if !late {
+		out = append(out, self)
+	}
 	for _, x := range room.Extremities {
 		if !covered[x.ID] {
 			out = append(out, x)
 		}
+	}
+	if len(out) == 0 {
+		return []storage.Extremity{self}, nil
 	}
 	if len(out) > maxExtremities {
 		slices.SortStableFunc(out[1:], func(a, b storage.Extremity) int { return cmp.Compare(b.Depth, a.Depth) })
@@ -66,7 +78,13 @@ func (h *head) ends(e *storage.Event, prev []id.EventID) ([]storage.Extremity, e
 	return out, nil
 }
 
-// settle makes the current state what the states at the ends of the graph resolve to, after e has become one of them.
+// missed reports whether an event of the room was accepted already that comes after the given one: then there is a gap which that is in.
+func (h *head) missed(event id.EventID) (bool, error) {
+	gaps, err := h.tx.Gaps(h.room().NID)
+	return slices.ContainsFunc(gaps, func(g storage.Gap) bool { return slices.Contains(g.Missing, event) }), err
+}
+
+// settle makes the current state what the states at the ends of the graph resolve to, after e was added to it.
 func (h *head) settle(e *storage.Event) error {
 	room := h.room()
 	ids := make([]id.EventID, len(room.Extremities))
@@ -77,7 +95,10 @@ func (h *head) settle(e *storage.Event) error {
 	if err != nil {
 		return err
 	}
-	snapshots := []int64{e.StateAfter}
+	var snapshots []int64
+	if slices.Contains(ids, e.ID) {
+		snapshots = append(snapshots, e.StateAfter)
+	}
 	for _, x := range events {
 		if x != nil && x.ID != e.ID && !slices.Contains(snapshots, x.StateAfter) {
 			snapshots = append(snapshots, x.StateAfter)

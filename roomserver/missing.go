@@ -193,32 +193,39 @@ func (in *intake) claimOf(ctx context.Context, event id.EventID) (map[storage.St
 }
 
 // inGraphOrder sorts events so that parents come before their children, and those of smaller depth first otherwise. What is part of a cycle,
-// which no honest server makes, is left out.
-func inGraphOrder(events []*pdu.Event) []*pdu.Event {
-	slices.SortStableFunc(events, func(a, b *pdu.Event) int {
+// which no honest server makes, or comes after one, is left out.
+func inGraphOrder(events []*pdu.Event) []*pdu.Event { return inOrder(events, (*pdu.Event).Prev) }
+
+// inAuthOrder is inGraphOrder for auth events instead of parents.
+func inAuthOrder(events []*pdu.Event) []*pdu.Event { return inOrder(events, (*pdu.Event).Auth) }
+
+func inOrder(events []*pdu.Event, after func(*pdu.Event) []id.EventID) []*pdu.Event {
+	sorted := slices.SortedStableFunc(slices.Values(events), func(a, b *pdu.Event) int {
 		return cmp.Or(cmp.Compare(a.Depth(), b.Depth()), cmp.Compare(a.OriginServerTS(), b.OriginServerTS()), cmp.Compare(a.ID, b.ID))
 	})
-	among := make(map[id.EventID]bool, len(events))
-	for _, e := range events {
-		among[e.ID] = true
+	among := make(map[id.EventID]*pdu.Event, len(sorted))
+	for _, e := range sorted {
+		among[e.ID] = e
 	}
-	out := make([]*pdu.Event, 0, len(events))
-	done := make(map[id.EventID]bool, len(events))
-	for waiting := events; len(waiting) > 0; {
-		var later []*pdu.Event
-		for _, e := range waiting {
-			ready := !slices.ContainsFunc(e.Prev(), func(p id.EventID) bool { return among[p] && !done[p] })
-			if !ready {
-				later = append(later, e)
-				continue
+	out := make([]*pdu.Event, 0, len(sorted))
+	done := make(map[id.EventID]bool, len(sorted)) // false for those that are being looked at, and those after a cycle
+	var visit func(e *pdu.Event) bool
+	visit = func(e *pdu.Event) bool {
+		if in, seen := done[e.ID]; seen {
+			return in
+		}
+		done[e.ID] = false
+		for _, p := range after(e) {
+			if parent := among[p]; parent != nil && !visit(parent) {
+				return false
 			}
-			done[e.ID] = true
-			out = append(out, e)
 		}
-		if len(later) == len(waiting) {
-			break
-		}
-		waiting = later
+		done[e.ID] = true
+		out = append(out, e)
+		return true
+	}
+	for _, e := range sorted {
+		visit(e)
 	}
 	return out
 }
@@ -237,8 +244,10 @@ func (in *intake) claim(ctx context.Context, event id.EventID) (map[storage.Stat
 		return nil, nil, err
 	}
 	var missing []id.EventID
+	seen := map[id.EventID]bool{}
 	for _, e := range slices.Concat(ids.State, ids.AuthChain) {
-		if here[e] == nil && !slices.Contains(missing, e) {
+		if here[e] == nil && !seen[e] {
+			seen[e] = true
 			missing = append(missing, e)
 		}
 	}

@@ -1,7 +1,6 @@
 package roomserver
 
 import (
-	"cmp"
 	"errors"
 	"log/slog"
 	"slices"
@@ -75,23 +74,18 @@ func (h *head) claimed(claim map[storage.StateKey]id.EventID) (map[storage.State
 // outliers stores events that others refer to, those first that others of them refer to. What cannot be judged, because events are missing
 // that it refers to, is not stored.
 func (h *head) outliers(events []*pdu.Event) error {
-	slices.SortStableFunc(events, func(a, b *pdu.Event) int { return cmp.Compare(a.Depth(), b.Depth()) })
-	for waiting := events; len(waiting) > 0; {
-		var later []*pdu.Event
-		for _, e := range waiting {
-			done, err := h.outlier(e)
-			if err != nil {
-				return err
-			}
-			if !done {
-				later = append(later, e)
-			}
+	lacking := 0
+	for _, e := range inAuthOrder(events) {
+		done, err := h.outlier(e)
+		if err != nil {
+			return err
 		}
-		if len(later) == len(waiting) {
-			h.s.log.Debug("outliers lack auth events", slog.Int("count", len(later)), slog.String("room", string(h.room().ID)))
-			return nil
+		if !done {
+			lacking++
 		}
-		waiting = later
+	}
+	if lacking > 0 {
+		h.s.log.Debug("outliers lack auth events", slog.Int("count", lacking), slog.String("room", string(h.room().ID)))
 	}
 	return nil
 }

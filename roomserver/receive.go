@@ -149,10 +149,15 @@ func (in *intake) store(ctx context.Context, b batch, out map[id.EventID]error) 
 	}
 }
 
+// errTaken is the answer to an event under the id of one of another room, which only room versions 1 and 2 allow a server to make.
+var errTaken = merr.New(merr.Forbidden, "The event id is that of an event of another room")
+
 // receive judges one event. why is the reason for which it is not accepted; err means that nobody knows.
 func (h *head) receive(in incoming) (why, err error) {
 	stored, err := h.tx.Event(in.ID)
 	switch {
+	case err == nil && stored.Room != h.room().NID:
+		return errTaken, nil
 	case err == nil && (stored.Status == storage.Accepted || stored.Status == storage.SoftFailed):
 		return nil, nil
 	case err != nil && !isNotFound(err):
@@ -181,6 +186,9 @@ func (h *head) receive(in incoming) (why, err error) {
 	}
 	a := &authEvent{id: in.ID, pdu: in.PDU}
 	switch {
+	case why != nil && stored != nil && stored.Status == storage.Outlier:
+		// It may be part of the state that came with a join. What its sender says of the state before it must not take it out of that again.
+		return why, nil
 	case why != nil:
 		e.Status = storage.Rejected
 		return why, h.keep(e)

@@ -292,6 +292,9 @@ func (h *head) succeeded() error {
 		return err
 	}
 	create, err := h.tx.CurrentStateKey(nid, storage.StateKey{Type: spec.MRoomCreate})
+	if isNotFound(err) { // of which nothing is known but that somebody was invited
+		return nil
+	}
 	if err != nil || text(create.Get("content.predecessor.room_id")) != string(h.room().ID) {
 		return err
 	}

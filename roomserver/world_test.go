@@ -34,6 +34,10 @@ type world struct {
 	down    map[id.ServerName]bool
 	calls   map[string]int // by method
 	most    int            // events that get_missing_events gives; 0: as many as are wanted
+	// lie, if set, is the ids that a server answers with to some request for an event; nil for the truth.
+	lie func(method string, event id.EventID) []id.EventID
+	// history, if set, is what servers answer to requests for history.
+	history []json.RawMessage
 	// judgement is what policy servers say.
 	judgement func(raw json.RawMessage) (string, error)
 	// meddle, if set, may change what a server answers with a template.
@@ -55,6 +59,7 @@ func newWorld(t *testing.T, names ...id.ServerName) *world {
 		s := New(Config{Name: name, DefaultVersion: "11", KeyID: "ed25519:1", Key: ed25519.NewKeyFromSeed(seed)},
 			Peers{Remote: p, Verifier: p, Outbound: p}, store, hub.New(0), accounts, now, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("on", name))
 		w.servers[name] = &fixture{Server: s, t: t, store: store, accounts: accounts}
+		t.Cleanup(func() { storagetest.Consistent(t, store, name) })
 	}
 	return w
 }
@@ -314,6 +319,12 @@ func (p *peer) StateIDs(_ context.Context, to id.ServerName, _ id.RoomID, event 
 		return tx.WholeStateAt(e.StateBefore)
 	})
 	out := fedtypes.StateIDsAnswer{}
+	if p.lie != nil {
+		out.State = p.lie("state_ids", event)
+	}
+	if out.State != nil {
+		return out, err
+	}
 	for _, e := range state {
 		out.State = append(out.State, e.ID)
 	}
@@ -365,6 +376,9 @@ func (p *peer) before(method string, to id.ServerName, from, stop []id.EventID, 
 }
 
 func (p *peer) Backfill(_ context.Context, to id.ServerName, _ id.RoomID, from []id.EventID, limit int) ([]json.RawMessage, error) {
+	if p.history != nil {
+		return p.history, nil
+	}
 	return p.before("backfill", to, from, nil, limit, true)
 }
 

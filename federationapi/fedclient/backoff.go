@@ -79,9 +79,9 @@ func (b *backoff) until(ctx context.Context, server id.ServerName) time.Time {
 	return time.UnixMilli(d.RetryAt)
 }
 
-// failed notes the failure of a request that began at began. Requests that were under way together count as one, and one that was under way
-// when the server showed that it lives counts for nothing.
-func (b *backoff) failed(ctx context.Context, server id.ServerName, began time.Time) {
+// failed notes the failure of a request that began at began, over restarts if it is to be kept. Requests that were under way together count as
+// one, and one that was under way when the server showed that it lives counts for nothing.
+func (b *backoff) failed(ctx context.Context, server id.ServerName, began time.Time, keep bool) {
 	d := b.get(ctx, server)
 	b.mu.Lock()
 	if known, ok := b.known[server]; ok {
@@ -98,8 +98,14 @@ func (b *backoff) failed(ctx context.Context, server id.ServerName, began time.T
 	d.FailedAt, d.RetryAt = now.UnixMilli(), now.Add(wait).UnixMilli()
 	b.known[server] = d
 	b.mu.Unlock()
-	b.log.Info("server cannot be reached", slog.String("server", string(server)), slog.Int64("failures", d.Failures), slog.Duration("wait", wait))
-	b.save(ctx, server)
+	level := slog.LevelDebug
+	if keep {
+		level = slog.LevelInfo
+	}
+	b.log.Log(ctx, level, "server cannot be reached", slog.String("server", string(server)), slog.Int64("failures", d.Failures), slog.Duration("wait", wait))
+	if keep {
+		b.save(ctx, server)
+	}
 }
 
 // heard notes that a server lives. It reports whether that is news.

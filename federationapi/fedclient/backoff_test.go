@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -89,7 +90,7 @@ func TestFailuresAtTheSameTimeCountOnce(t *testing.T) {
 	fakeClock(c).Advance(time.Second)
 	var all sync.WaitGroup
 	for range 20 {
-		all.Go(func() { c.backoff.failed(t.Context(), peerName, began) })
+		all.Go(func() { c.backoff.failed(t.Context(), peerName, began, true) })
 	}
 	all.Wait()
 	if n := c.backoff.get(t.Context(), peerName).Failures; n != 1 {
@@ -121,5 +122,26 @@ func TestFailuresOutliveARestart(t *testing.T) {
 	})
 	if !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("it is still written down: %v", err)
+	}
+}
+
+func TestServersThatAStrangerMadeUpLeaveNoTrace(t *testing.T) {
+	store := storagetest.Open(t)
+	w := newWorld(t)
+	c := w.client(func(o *Options) { o.Store = store })
+	p := &peer{name: "made.up", key: testKey("x"), keyID: "ed25519:1"}
+	r := p.signedBy(t, "GET", "/_matrix/federation/v1/event/$e", "", "us.example")
+	if _, err := NewKeyRing(c, store, nil).AuthenticateServer(t.Context(), r, nil); !merr.HasCode(err, merr.Unauthorized) {
+		t.Fatal(err)
+	}
+	if c.Backoff("made.up").IsZero() {
+		t.Error("the failure is not even in memory")
+	}
+	err := store.View(t.Context(), func(tx *storage.ReadTx) error {
+		_, err := tx.Destination("made.up")
+		return err
+	})
+	if !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("it is written down: %v", err)
 	}
 }

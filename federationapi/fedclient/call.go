@@ -31,6 +31,8 @@ type call struct {
 	time   time.Duration // until the answer is read; 0: shortAnswer
 	// urgent requests are made also to servers that are left alone: a person waits for the answer and named the server.
 	urgent bool
+	// hearsay requests are to servers that a stranger may have made up: their failures are not stored, or the database could be filled with them.
+	hearsay bool
 	// unsigned requests do not say who asks.
 	unsigned bool
 	// once says that the request must not be made twice.
@@ -79,7 +81,7 @@ func (c *Client) do(ctx context.Context, to id.ServerName, k call) (json.RawMess
 	if err == nil {
 		answer, err = c.receive(ctx, to, k, resp)
 	}
-	c.judge(parent, to, asked, err)
+	c.judge(parent, to, k, asked, err)
 	c.metrics.requests.WithLabelValues(k.name, result(err)).Observe(time.Since(began).Seconds())
 	if err != nil {
 		c.log.Debug("federation request failed", slog.String("call", k.name), slog.String("server", string(to)), slog.Any("error", err))
@@ -102,7 +104,7 @@ func result(err error) string {
 var errTrouble = errors.New("the server has trouble with this request")
 
 // judge notes what the outcome of a request says about its server.
-func (c *Client) judge(ctx context.Context, to id.ServerName, asked time.Time, err error) {
+func (c *Client) judge(ctx context.Context, to id.ServerName, k call, asked time.Time, err error) {
 	var refused *Error
 	switch {
 	case err == nil, errors.As(err, &refused), errors.Is(err, errTrouble):
@@ -110,7 +112,7 @@ func (c *Client) judge(ctx context.Context, to id.ServerName, asked time.Time, e
 	case errors.Is(err, ErrBackoff), errors.Is(err, errOurs): // it was not asked
 	case ctx.Err() != nil, c.work.Stopping(): // whoever asked went away
 	default:
-		c.backoff.failed(ctx, to, asked)
+		c.backoff.failed(ctx, to, asked, !k.hearsay)
 	}
 }
 

@@ -17,10 +17,10 @@ import (
 
 const (
 	// Keys of a server are not fetched again within keyInterval, however many events name keys that nobody knows. After a failure it is
-	// keyRetry, then twice as long each time, up to keyRetryMax.
+	// keyRetry, then twice as long each time, up to keyRetryMax: for so long a server that is back may not be heard.
 	keyInterval = time.Minute
 	keyRetry    = 10 * time.Second
-	keyRetryMax = time.Hour
+	keyRetryMax = 10 * time.Minute
 	keyTimeout  = 20 * time.Second
 )
 
@@ -163,7 +163,7 @@ func (k *KeyRing) renew(ctx context.Context, server id.ServerName, before *serve
 	}
 	k.client.metrics.fetchedKeys(err)
 	if err != nil {
-		k.log.Info("keys of a server not fetched", slog.String("server", string(server)), slog.Any("error", err))
+		k.log.Debug("keys of a server not fetched", slog.String("server", string(server)), slog.Any("error", err))
 		return &serverKeys{keys: before.keys, asked: now, failures: before.failures + 1}
 	}
 	keys := make(map[string]verifyKey, len(before.keys)+len(document.keys))

@@ -16,7 +16,7 @@ import (
 func (c *Client) keys(ctx context.Context, to id.ServerName, urgent bool, now time.Time) (keyDocument, error) {
 	raw, err := c.do(ctx, to, call{
 		name: "keys_server", method: http.MethodGet, path: "/_matrix/key/v2/server", limit: maxKeyDocument, time: 15 * time.Second, unsigned: true,
-		urgent: urgent,
+		urgent: urgent, hearsay: true,
 	})
 	if err != nil {
 		return keyDocument{}, err

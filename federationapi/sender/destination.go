@@ -40,7 +40,7 @@ type destination struct {
 	tried   time.Time // when the last failure was
 	refuses bool      // that was an answer: that the server lives is no news
 
-	failures int // written by the worker, read by others while there is none
+	failures int   // written by the worker, read by others while there is none
 	repeat   int64 // a transaction that ends with this row has been tried and must be sent again before others; 0: none
 	single   bool  // it was refused as a whole: its rows are sent one by one
 	refusals int   // of that one row

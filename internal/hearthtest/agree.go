@@ -241,5 +241,16 @@ func (s *Server) Describe(room id.RoomID) string {
 		}
 		fmt.Fprintf(&out, " by %s: %.120s\n", e.Sender, e.Content())
 	}
+	s.look(func(tx *storage.ReadTx) error {
+		row, err := tx.Room(room)
+		if err != nil {
+			return err
+		}
+		current, err := tx.CurrentState(row.NID, true)
+		for _, e := range current {
+			fmt.Fprintf(&out, "  now %s %q is %s: %.80s\n", e.Type, *e.StateKey, e.ID, e.Content())
+		}
+		return err
+	})
 	return out.String()
 }

@@ -152,6 +152,19 @@ func (l *limiter) take(b bucketID, limit Limit) (wait time.Duration, ok bool) {
 	return wait, ok
 }
 
+// give returns a token that was taken.
+func (l *limiter) give(b bucketID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, buckets := range []map[bucketID]tokens{l.young, l.old} {
+		if t, known := buckets[b]; known {
+			t.left++
+			buckets[b] = t
+			return
+		}
+	}
+}
+
 // SetLimits replaces the limits, as when the configuration is read again. What callers have used up stays.
 func (s *Server) SetLimits(limits Limits) { s.limiter.set(limits) }
 
@@ -167,14 +180,24 @@ func (s *Server) spend(r *Request) error {
 	if r.Origin != "" {
 		return r.charge(bucketID{rate: rate, name: string(r.Origin)}) // has no @ and no colon at its start
 	}
-	return r.charge(bucketID{rate: rate, addr: network(r.ClientIP())})
+	return r.charge(r.stranger(rate))
 }
+
+// stranger is the bucket of whoever has no name.
+func (r *Request) stranger(rate Rate) bucketID { return bucketID{rate: rate, addr: network(r.ClientIP())} }
 
 // Spend charges something else than the caller, such as the account that a login is tried for, and returns M_LIMIT_EXCEEDED when it has
 // had enough.
 func (r *Request) Spend(rate Rate, name string) error {
 	// The colon keeps it apart from callers, whose names are user ids.
 	return r.charge(bucketID{rate: rate, name: ":" + name})
+}
+
+// SpendFrom is Spend for what everybody may cause, without a name: it charges the network that the request comes from.
+func (r *Request) SpendFrom(rate Rate, what string) error {
+	b := r.stranger(rate)
+	b.name = ":" + what
+	return r.charge(b)
 }
 
 func (r *Request) charge(b bucketID) error {

@@ -70,29 +70,31 @@ func newPeers(auth ServerAuthenticator, c clock.Clock) peers {
 	}
 }
 
-// admitPeer reads the body of a request and finds out which server has sent it. leave must be called when the handler has done its work, also
-// with an error.
+// admitPeer reads the body of a request and finds out which server has sent it. What the request enters it leaves when it has been answered.
 //
 // Spec: server-server-api#request-authentication
-func (s *Server) admitPeer(r *Request) (leave func(), err error) {
-	var places places
+func (s *Server) admitPeer(r *Request) error {
 	// Who does not even try to say who they are need not be listened to.
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "X-Matrix") {
-		return places.leave, merr.New(merr.Unauthorized, "The request is not signed by a server: it has no Authorization header with the scheme X-Matrix")
+		return merr.New(merr.Unauthorized, "The request is not signed by a server: it has no Authorization header with the scheme X-Matrix")
 	}
 	ctx := r.http.Context()
-	if r.Origin, err = s.verifyPeer(ctx, r, &places); err != nil {
-		return places.leave, err
+	var err error
+	if r.Origin, err = s.verifyPeer(ctx, r); err != nil {
+		return err
 	}
 	if err := s.spend(r); err != nil {
-		return places.leave, err
+		return err
 	}
-	err = places.take(s.peers.known.Enter(ctx, r.Origin))
+	err = r.places.take(s.peers.known.Enter(ctx, r.Origin))
 	if merr.HasCode(err, merr.LimitExceeded) {
 		s.metrics.limited.WithLabelValues(RateFederation.String()).Inc()
 	}
-	return places.leave, err
+	return err
 }
+
+// Hold has leave called when the request has been answered: what a long answer takes is taken also while the other side hardly reads it.
+func (r *Request) Hold(leave func()) { r.places = append(r.places, leave) }
 
 // places is what a request has entered.
 type places []func()
@@ -117,9 +119,10 @@ func (p *places) leave() {
 	for _, leave := range *p {
 		leave()
 	}
+	*p = nil
 }
 
-func (s *Server) verifyPeer(ctx context.Context, r *Request, places *places) (id.ServerName, error) {
+func (s *Server) verifyPeer(ctx context.Context, r *Request) (id.ServerName, error) {
 	leave, err := s.peers.strangers.Enter(ctx, network(r.ClientIP()))
 	if err != nil {
 		return "", tooBusy(err)
@@ -129,15 +132,25 @@ func (s *Server) verifyPeer(ctx context.Context, r *Request, places *places) (id
 		r.LimitBody(longBody)
 	}
 	if r.http.ContentLength != 0 {
-		if r.received, err = s.receive(ctx, r, places); err != nil {
+		if r.received, err = s.receive(ctx, r); err != nil {
 			return "", err
 		}
 	}
-	return s.peers.auth.AuthenticateServer(ctx, r.http, r.received)
+	// Whoever gives the name of a server makes this one look for it and its keys. Those who turn out to be somebody else, or nobody, have only
+	// so many tries.
+	deposit := r.stranger(RateFederation)
+	if err := r.charge(deposit); err != nil {
+		return "", err
+	}
+	origin, err := s.peers.auth.AuthenticateServer(ctx, r.http, r.received)
+	if !merr.HasCode(err, merr.Unauthorized) {
+		s.limiter.give(deposit)
+	}
+	return origin, err
 }
 
 // receive reads a body. Beyond shortBody it needs a place among the few long ones, until the request has been answered.
-func (s *Server) receive(ctx context.Context, r *Request, places *places) ([]byte, error) {
+func (s *Server) receive(ctx context.Context, r *Request) ([]byte, error) {
 	var buf bytes.Buffer
 	buf.Grow(int(min(max(r.http.ContentLength, 0), trustedLength)) + bytes.MinRead)
 	body := r.Body()
@@ -145,10 +158,10 @@ func (s *Server) receive(ctx context.Context, r *Request, places *places) ([]byt
 	if err != nil || n < shortBody {
 		return buf.Bytes(), err
 	}
-	if err := places.take(s.peers.longFrom.Enter(ctx, network(r.ClientIP()))); err != nil {
+	if err := r.places.take(s.peers.longFrom.Enter(ctx, network(r.ClientIP()))); err != nil {
 		return nil, err
 	}
-	if err := places.take(s.peers.long.Enter(ctx, struct{}{})); err != nil {
+	if err := r.places.take(s.peers.long.Enter(ctx, struct{}{})); err != nil {
 		return nil, err
 	}
 	for end := time.Now().Add(longPatience); err == nil; { // of the network, as after

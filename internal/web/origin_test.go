@@ -192,3 +192,52 @@ func TestLongBodiesWaitForOneAnother(t *testing.T) {
 		t.Errorf("%d places are still taken", n)
 	}
 }
+
+func TestWhoIsNobodyHasOnlySoManyTries(t *testing.T) {
+	fake := clock.NewFake(time.Unix(1, 0))
+	s := newTestServer(t, Options{
+		Servers: plainNames{}, Clock: fake, Limits: Limits{Classes: map[Rate]Limit{RateFederation: {PerSecond: 1, Burst: 2}}},
+	}, Route{"GET", "/ask", Federation, RateNone, func(context.Context, *Request) (any, error) { return nil, nil }})
+	ask := func(server, address string) int {
+		r := httptest.NewRequest("GET", "/ask", nil)
+		r.RemoteAddr = address
+		r.Header.Set("Authorization", "X-Matrix "+server)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return w.Code
+	}
+	for i, tt := range []struct {
+		server, address string
+		want            int
+	}{
+		{"one.org", "[2a00::1]:1", 200}, {"one.org", "[2a00::1]:1", 200}, {"one.org", "[2a00::1]:1", 200},
+		{"nobody", "[2a00::1]:1", 401}, {"nobody", "[2a00::2]:1", 401}, {"nobody", "[2a00::3]:1", 429}, {"one.org", "[2a00::1]:1", 429},
+		{"one.org", "[2a01::1]:1", 200}, {"nobody", "[2a01::1]:1", 401},
+	} {
+		if got := ask(tt.server, tt.address); got != tt.want {
+			t.Errorf("request %d, of %s from %s: %d", i, tt.server, tt.address, got)
+		}
+	}
+	fake.Advance(time.Second)
+	if got := ask("one.org", "[2a00::1]:1"); got != 200 {
+		t.Errorf("after a while: %d", got)
+	}
+}
+
+func TestWhatEverybodyMayCauseIsChargedToTheNetwork(t *testing.T) {
+	s := newTestServer(t, Options{
+		Clock: clock.NewFake(time.Unix(1, 0)), Limits: Limits{Classes: map[Rate]Limit{RateInvite: {PerSecond: 1, Burst: 2}}},
+	}, Route{"GET", "/ask", None, RateInvite, func(_ context.Context, r *Request) (any, error) { return nil, r.SpendFrom(RateInvite, "asking") }})
+	for i, tt := range []struct {
+		address string
+		want    int
+	}{{"[2a00::1]:1", 200}, {"[2a00::2]:1", 200}, {"[2a00::3]:1", 429}, {"[2a01::1]:1", 200}} {
+		r := httptest.NewRequest("GET", "/ask", nil)
+		r.RemoteAddr = tt.address
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("request %d from %s: %d", i, tt.address, w.Code)
+		}
+	}
+}

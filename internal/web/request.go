@@ -28,7 +28,8 @@ type Request struct {
 	limit    int64  // of the body, in bytes
 	received []byte // the body, where it had to be read to know who has sent it
 	id       string
-	failure  error // what a 5xx came from
+	failure  error  // what a 5xx came from
+	places   places // that it takes until it has been answered
 }
 
 // HTTP returns the request below, for what this type does not offer. Do not read its body.

@@ -27,6 +27,7 @@ func (s *Server) stream(r *Request, b *Stream) {
 		h[http.CanonicalHeaderKey(k)] = v
 	}
 	r.recorder.patience()
+	r.places.leave() // what is read while it is sent takes no memory, however long that lasts
 	if b.Content != nil && (b.Status == 0 || b.Status == http.StatusOK) {
 		http.ServeContent(r.recorder, r.http, b.Name, b.ModTime, b.Content)
 		return

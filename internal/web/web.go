@@ -102,6 +102,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := &Request{Header: hr.Header, Method: hr.Method, http: hr, server: s, recorder: rec, limit: s.bodyLimit}
 	s.metrics.inFlight.Inc()
 	defer s.finish(r, started)
+	defer r.places.leave()
 
 	if hr.ContentLength != 0 {
 		// Even a body that no handler reads is waited for by net/http, which would do so for ever.
@@ -128,9 +129,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 // bodies.
 func (s *Server) call(r *Request, vars map[string]string) (any, error) {
 	if r.endpoint.Auth.level() == Federation {
-		leave, err := s.admitPeer(r)
-		defer leave()
-		if err != nil {
+		if err := s.admitPeer(r); err != nil {
 			return nil, err
 		}
 	} else {

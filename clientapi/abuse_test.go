@@ -58,6 +58,32 @@ func TestGuessingAPasswordIsLimitedByAccount(t *testing.T) {
 	}
 }
 
+func TestStrangersCannotHaveServersAskedForEver(t *testing.T) {
+	r := newRig(t)
+	alice := r.register("alice")
+	r.elsewhere.says("profile there @somebody:there", `{"displayname":"There"}`)
+	const burst = 3
+	var err error
+	r.handler, err = web.New(web.Options{Auth: r.accounts, Clock: r.clock, Limits: web.Limits{Classes: map[web.Rate]web.Limit{
+		web.RateInvite: {PerSecond: 0.001, Burst: burst},
+	}}}, New(Deps{Config: r.config, Accounts: r.accounts, Directory: r.newDirectory()}).Routes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{"profile/@a:made.up", "profile/@a:made.up/displayname", "directory/room/%23a:made.up", "publicRooms?server=made.up"}
+	for i, path := range append(paths, paths...) {
+		status, code := 502, "M_UNKNOWN"
+		if i >= burst {
+			status, code = 429, "M_LIMIT_EXCEEDED"
+		}
+		r.nobody().refused("GET", clientV3+path, "", status, code)
+	}
+	r.nobody().wantJSON(clientV3+"profile/"+alice.id, `{"displayname":"alice"}`)
+	for range 2 * burst {
+		alice.wantJSON(clientV3+"profile/@somebody:there", `{"displayname":"There"}`)
+	}
+}
+
 func TestWhatWaitsForConfirmationIsSmall(t *testing.T) {
 	r := newRig(t)
 	long := fmt.Sprintf(`{"username":"alice","password":%q,"more":%q}`, password, strings.Repeat("a", 64<<10))

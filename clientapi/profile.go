@@ -13,8 +13,8 @@ import (
 func (a *API) profileRoutes() []web.Route {
 	const field = "/_matrix/client/v3/profile/{userID}/{keyName}"
 	return []web.Route{
-		{"GET", "/_matrix/client/v3/profile/{userID}", web.None, web.RateRead, a.profile},
-		{"GET", field, web.None, web.RateRead, a.profileField},
+		{"GET", "/_matrix/client/v3/profile/{userID}", web.Optional, web.RateRead, a.profile},
+		{"GET", field, web.Optional, web.RateRead, a.profileField},
 		{"PUT", field, web.Guest, web.RateWrite, a.setProfileField},
 		{"DELETE", field, web.Guest, web.RateWrite, a.deleteProfileField},
 	}
@@ -26,14 +26,25 @@ func (a *API) profile(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !a.isLocal(user.Server()) {
-		return a.directory.Profile(ctx, user)
+	if a.isLocal(user.Server()) {
+		return a.accounts.Profile(ctx, user)
 	}
-	return a.accounts.Profile(ctx, user)
+	if err := mayAskOthers(r); err != nil {
+		return nil, err
+	}
+	return a.directory.Profile(ctx, user)
 }
 
 // isLocal reports whether a name is that of this server.
 func (a *API) isLocal(server id.ServerName) bool { return string(server) == a.config.Get().Server.Name }
+
+// mayAskOthers lets those who have not logged in have other servers asked only now and then: everybody can make this one ask any of them.
+func mayAskOthers(r *web.Request) error {
+	if r.Caller.IsZero() {
+		return r.SpendFrom(web.RateInvite, "other servers")
+	}
+	return nil
+}
 
 // Spec: client-server-api#get_matrixclientv3profileuseridkeyname
 func (a *API) profileField(ctx context.Context, r *web.Request) (any, error) {
@@ -47,6 +58,9 @@ func (a *API) profileField(ctx context.Context, r *web.Request) (any, error) {
 	}
 	field := a.accounts.ProfileField
 	if !a.isLocal(user.Server()) {
+		if err := mayAskOthers(r); err != nil {
+			return nil, err
+		}
 		field = a.directory.ProfileField
 	}
 	value, err := field(ctx, user, key)

@@ -11,7 +11,7 @@ import (
 
 func (a *API) publicRoomRoutes() []web.Route {
 	return []web.Route{
-		{"GET", "/_matrix/client/v3/publicRooms", web.None, web.RateRead, a.publicRooms},
+		{"GET", "/_matrix/client/v3/publicRooms", web.Optional, web.RateRead, a.publicRooms},
 		{"POST", "/_matrix/client/v3/publicRooms", web.Guest | web.WhileSuspended, web.RateRead, a.searchPublicRooms},
 	}
 }
@@ -55,6 +55,11 @@ func (a *API) published(ctx context.Context, r *web.Request, q directory.Query) 
 		var err error
 		if server, err = id.ParseServerName(text); err != nil {
 			return nil, merr.Newf(merr.InvalidParam, "server: %v", err)
+		}
+		if !a.isLocal(server) {
+			if err := mayAskOthers(r); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return a.directory.Published(ctx, server, q)

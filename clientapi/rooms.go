@@ -22,7 +22,7 @@ func (a *API) roomRoutes() []web.Route {
 	return []web.Route{
 		{"POST", "/_matrix/client/v3/createRoom", web.User, web.RateJoin, a.createRoom},
 		{"POST", "/_matrix/client/v3/rooms/{roomID}/upgrade", web.User, web.RateJoin, a.upgradeRoom},
-		{"GET", alias, web.None, web.RateRead, a.roomIDByAlias},
+		{"GET", alias, web.Optional, web.RateRead, a.roomIDByAlias},
 		{"PUT", alias, web.User, web.RateWrite, a.setRoomAlias},
 		{"DELETE", alias, web.User, web.RateWrite, a.deleteRoomAlias},
 		{"GET", "/_matrix/client/v3/rooms/{roomID}/aliases", web.User, web.RateRead, a.localAliases},
@@ -115,6 +115,11 @@ func (a *API) roomIDByAlias(ctx context.Context, r *web.Request) (any, error) {
 	alias, err := r.RoomAlias("roomAlias")
 	if err != nil {
 		return nil, err
+	}
+	if !a.isLocal(alias.Server()) {
+		if err := mayAskOthers(r); err != nil {
+			return nil, err
+		}
 	}
 	room, err := a.directory.Resolve(ctx, alias)
 	return struct {

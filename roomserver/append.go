@@ -279,19 +279,54 @@ func (h *head) change(pos, next int64, changes []storage.StateChange, given map[
 			}
 		}
 	}
-	// From here on, what is read is of the new state, and that may be rolled back: others must not see it in what is remembered of the old one.
-	h.auth.snap = h.auth.snap.copy()
 	if err := h.tx.SetCurrentState(room.NID, pos, changes); err != nil {
 		return err
 	}
+	// From here on, what is read is of the new state, and that may be rolled back: it must not become part of what is remembered of the old one.
+	h.auth.snap = h.auth.snap.copy()
+	for _, c := range changes {
+		delete(h.auth.snap.events, c.StateKey)
+	}
 	successor := room.Summary.Successor
+	for some := range slices.Chunk(changes, maxLoaded) {
+		if err := h.changeSome(pos, some, members, given); err != nil {
+			return err
+		}
+	}
+	room.State = next
+	if room.Summary.Successor != successor {
+		return h.succeeded()
+	}
+	return nil
+}
+
+// maxLoaded bounds the events of a changed state that are in memory at the same time.
+const maxLoaded = 500
+
+// changeSome does what follows from some changes of the current state. members is the memberships before.
+func (h *head) changeSome(pos int64, changes []storage.StateChange, members map[storage.StateKey]*authEvent, given map[int64]entered) error {
+	room := h.room()
+	var nids []int64
+	for _, c := range changes {
+		if given[c.Event].event == nil && c.Event != 0 {
+			nids = append(nids, c.Event)
+		}
+	}
+	events, err := h.tx.EventsAt(nids)
+	if err != nil {
+		return err
+	}
+	loaded := make(map[int64]*storage.Event, len(events))
+	for i, e := range events {
+		if e == nil {
+			return fmt.Errorf("the event %d of the state of %s is missing", nids[i], room.ID)
+		}
+		loaded[e.NID] = e
+	}
 	for _, c := range changes {
 		now := given[c.Event]
 		if now.event == nil && c.Event != 0 {
-			var err error
-			if now.event, err = h.tx.EventAt(c.Event); err != nil {
-				return err
-			}
+			now.event = loaded[c.Event]
 			if now.auth, err = toAuthEvent(now.event, h.auth.version); err != nil {
 				return err
 			}
@@ -308,10 +343,6 @@ func (h *head) change(pos, next int64, changes []storage.StateChange, given map[
 		summarise(&room.Summary, c.StateKey, content)
 		h.changed[c.StateKey] = true
 		h.auth.snap.set(c.StateKey, now.auth)
-	}
-	room.State = next
-	if room.Summary.Successor != successor {
-		return h.succeeded()
 	}
 	return nil
 }

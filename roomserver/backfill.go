@@ -29,6 +29,7 @@ func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limi
 		return false, err
 	}
 	defer leave()
+	limit = min(max(limit, 1), maxBackfill)
 	in := &intake{s: s, room: room}
 	var gap storage.Gap
 	var servers []id.ServerName
@@ -54,7 +55,7 @@ func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limi
 	answered := false
 	for _, server := range servers[:min(len(servers), backfillTries)] {
 		in.origin = server
-		raw, err := s.peers.Remote.Backfill(ctx, server, room, gap.Missing[:min(len(gap.Missing), backfillNames)], min(max(limit, 1), maxBackfill))
+		raw, err := s.peers.Remote.Backfill(ctx, server, room, gap.Missing[:min(len(gap.Missing), backfillNames)], limit)
 		if err != nil {
 			if ctx.Err() != nil {
 				return false, ctx.Err()
@@ -66,7 +67,7 @@ func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limi
 			continue
 		}
 		answered = true
-		events := in.supporting(ctx, raw)
+		events := in.supporting(ctx, raw[:min(len(raw), limit)])
 		if len(events) == 0 {
 			continue
 		}

@@ -3,6 +3,7 @@ package roomserver
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -29,41 +30,33 @@ type entrance struct {
 //
 // Spec: server-server-api#joining-rooms
 func (s *Server) enter(ctx context.Context, in entrance) error {
-	return s.store.Update(ctx, func(tx *storage.Tx) error {
-		room, err := tx.Room(in.room)
-		if isNotFound(err) {
-			room = &storage.Room{ID: in.room, Version: in.version.Version()}
-			err = tx.AddRoom(room)
-		}
-		if err != nil {
-			return err
-		}
-		if room.Version != in.version.Version() {
-			if room.State != 0 {
-				return fmt.Errorf("the room %s is of version %s here and %s elsewhere", room.ID, room.Version, in.version.Version())
-			}
-			if err := tx.SetRoomVersion(room.NID, in.version.Version()); err != nil {
-				return err
-			}
-			room.Version = in.version.Version()
-		}
-		h, err := s.head(tx, room)
-		if err != nil {
-			return err
-		}
-		if err := h.enter(in); err != nil {
-			return err
-		}
-		return h.finish()
+	err := s.store.Update(ctx, func(tx *storage.Tx) error {
+		_, err := s.outsideRoom(tx, in.room, in.version)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	// They do no harm if it comes to nothing after that.
+	if err := s.support(ctx, in.room, slices.Concat(in.auth, in.state)); err != nil {
+		return err
+	}
+	return s.atDoor(ctx, in.room, func(h *head) error { return h.enter(in) })
 }
 
 func (h *head) enter(in entrance) error {
 	room := h.room()
-	if err := h.outliers(append(append([]*pdu.Event{}, in.auth...), in.state...)); err != nil {
+	if room.Version != in.version.Version() {
+		return fmt.Errorf("the room %s is of version %s here and %s elsewhere", room.ID, room.Version, in.version.Version())
+	}
+	joined, err := h.auth.joined()
+	if err != nil {
 		return err
 	}
-	state, err := h.admitted(in.state)
+	if len(joined) > 0 {
+		return h.enterBeside(in)
+	}
+	state, err := h.claimed(in.claim())
 	if err != nil {
 		return err
 	}
@@ -100,6 +93,9 @@ func (h *head) enter(in entrance) error {
 	e := newEvent(room, in.join)
 	e.StateBefore = next
 	if stored, err := h.tx.Event(e.ID); err == nil {
+		if stored.Room != room.NID || stored.Status == storage.Accepted {
+			return errTaken
+		}
 		e.NID = stored.NID
 	} else if !isNotFound(err) {
 		return err
@@ -107,13 +103,42 @@ func (h *head) enter(in entrance) error {
 	return h.accept(e, &authEvent{id: e.ID, pdu: in.join.PDU}, in.join.Prev(), false)
 }
 
-// admitted is the state that some events are, as far as they were stored and not rejected.
-func (h *head) admitted(events []*pdu.Event) (map[storage.StateKey]int64, error) {
-	claim := map[storage.StateKey]id.EventID{}
-	for _, e := range events {
-		if typ, key, ok := e.State(); ok {
-			claim[storage.StateKey{Type: typ, Key: key}] = e.ID
+// enterBeside takes the join of another user of ours into a room that we are in, where only others could authorise it. What they say of the state
+// counts for what they know and we do not.
+func (h *head) enterBeside(in entrance) error {
+	join := incoming{Event: in.join}
+	parents, err := h.tx.EventsByID(in.join.Prev())
+	if err != nil {
+		return err
+	}
+	known := stock{}
+	for _, p := range parents {
+		if p != nil && p.Room == h.room().NID {
+			known[p.ID] = stocked(p)
 		}
 	}
-	return h.claimed(claim)
+	for _, p := range in.join.Prev() {
+		if known.judged(p) {
+			continue
+		}
+		join.claim = in.claim()
+		if known[p] != stateless {
+			join.missing = append(join.missing, p)
+		}
+	}
+	_, err = h.admit(join)
+	return err
+}
+
+// claim is the state before the join as the other server says it is. Of events that are said to be the same piece of state the first counts.
+func (in entrance) claim() map[storage.StateKey]id.EventID {
+	claim := map[storage.StateKey]id.EventID{}
+	for _, e := range in.state {
+		if typ, key, ok := e.State(); ok {
+			if k := (storage.StateKey{Type: typ, Key: key}); claim[k] == "" {
+				claim[k] = e.ID
+			}
+		}
+	}
+	return claim
 }

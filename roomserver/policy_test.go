@@ -136,3 +136,22 @@ func TestPolicyServersAreAskedAboutMembersOfOtherServers(t *testing.T) {
 	wantCode(t, a.Invite(ctx, MemberRequest{Room: room, Sender: alice, Target: mallory}), merr.Forbidden)
 	w.wantMember(room, mallory, "", a, c)
 }
+
+func TestAPolicyServerCannotLogAnybodyOut(t *testing.T) {
+	for name, tt := range map[string]struct {
+		says, want *merr.Error
+	}{
+		"what it thinks of the event":     {merr.New(merr.Forbidden, "no spam"), merr.New(merr.Forbidden, "no spam")},
+		"that it is asked too often":      {merr.New(merr.LimitExceeded, "slowly"), merr.New(merr.LimitExceeded, "slowly")},
+		"that the token is not known":     {merr.New(merr.UnknownToken, "x"), merr.New(merr.Forbidden, "x")},
+		"that the account is locked":      {merr.New(merr.UserLocked, "x"), merr.New(merr.Forbidden, "x")},
+		"a status that means the session": {merr.New(merr.Unrecognized, "x").WithStatus(401), merr.New(merr.Unrecognized, "x").WithStatus(403)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := merr.From(refusedByPolicy(said{tt.says}))
+			if got.Code != tt.want.Code || got.Status != tt.want.Status {
+				t.Errorf("got %d %s, want %d %s", got.Status, got.Code, tt.want.Status, tt.want.Code)
+			}
+		})
+	}
+}

@@ -24,8 +24,12 @@ type lane struct {
 // fetchTime is how long the fetching of what one event lacks may take.
 const fetchTime = 2 * time.Minute
 
-// maxTogether bounds the events that are judged in one Update.
-const maxTogether = 50
+// maxTogether bounds the events that are judged in one Update, and holdTime the time after which no further one is: where a room has many
+// branches, to judge a single event may mean to resolve the state of all of them.
+const (
+	maxTogether = 50
+	holdTime    = 100 * time.Millisecond
+)
 
 // Receive judges events of one room that the server origin has sent, in their order, and stores what is to be stored of them. What their judgement
 // needs and is not here is fetched from origin, within bounds. The error of an event is why it was not accepted; it is nil for those that were,
@@ -116,37 +120,63 @@ type incoming struct {
 	spread   bool                            // it is for us to send it to the other servers in the room
 }
 
-// store judges a batch and stores it.
+// store judges a batch and stores it. One event that cannot be stored does not keep out the others.
 func (in *intake) store(ctx context.Context, b batch, out map[id.EventID]error) {
 	if len(b.events) == 0 {
 		return
 	}
 	in.recommendations(ctx, b.events)
-	verdicts := map[id.EventID]error{}
-	err := in.s.update(ctx, in.room, func(h *head) error {
-		clear(verdicts)
-		if err := h.outliers(b.outliers); err != nil {
-			return err
-		}
-		for _, e := range b.events {
-			why, err := h.receive(e)
-			if err != nil {
-				return fmt.Errorf("judge %s: %w", e.ID, err)
-			}
-			verdicts[e.ID] = why
-		}
-		return nil
-	})
-	for _, e := range b.events {
-		why := verdicts[e.ID]
-		if err != nil {
-			in.s.log.Error("cannot store events", slog.String("room", string(in.room)), slog.String("event", string(e.ID)), slog.Any("error", err))
-			why = merr.New(merr.Unknown, "The event could not be stored")
-		}
+	if err := in.s.support(ctx, in.room, b.outliers); err != nil {
+		in.failed(ctx, b.events[0].ID, err)
+	}
+	tell := func(e incoming, why error) {
 		if _, asked := out[e.ID]; asked {
 			out[e.ID] = why
 		}
 	}
+	most := len(b.events)
+	for rest := b.events; len(rest) > 0; {
+		verdicts, err := in.storeSome(ctx, rest[:min(len(rest), most)])
+		switch {
+		case err != nil && most > 1:
+			most = 1
+		case err != nil:
+			in.failed(ctx, rest[0].ID, err)
+			tell(rest[0], merr.New(merr.Unknown, "The event could not be stored"))
+			rest = rest[1:]
+		default:
+			for i, why := range verdicts {
+				tell(rest[i], why)
+			}
+			rest = rest[len(verdicts):]
+		}
+	}
+}
+
+func (in *intake) failed(ctx context.Context, event id.EventID, err error) {
+	if ctx.Err() == nil {
+		in.s.log.Error("cannot store events", slog.String("room", string(in.room)), slog.String("event", string(event)), slog.Any("error", err))
+	}
+}
+
+// storeSome judges events and stores them, in one Update: as many of them, from the first on, as others who want to write can wait for.
+func (in *intake) storeSome(ctx context.Context, events []incoming) (verdicts []error, err error) {
+	err = in.s.update(ctx, in.room, func(h *head) error {
+		verdicts = nil
+		start := in.s.clock.Now()
+		for _, e := range events {
+			if len(verdicts) > 0 && in.s.clock.Now().Sub(start) > holdTime {
+				break
+			}
+			why, err := h.receive(e)
+			if err != nil {
+				return fmt.Errorf("judge %s: %w", e.ID, err)
+			}
+			verdicts = append(verdicts, why)
+		}
+		return nil
+	})
+	return verdicts, err
 }
 
 // errTaken is the answer to an event under the id of one of another room, which only room versions 1 and 2 allow a server to make.

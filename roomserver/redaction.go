@@ -73,13 +73,18 @@ func (h *head) mayRedact(user id.UserID, target *storage.Event) error {
 
 // redactionTarget is the event that an event redacts; empty for none.
 func redactionTarget(e *storage.Event, version gomatrixserverlib.IRoomVersion) id.EventID {
-	switch {
-	case e.Type != spec.MRoomRedaction || e.StateKey != nil:
+	if e.Type != spec.MRoomRedaction || e.StateKey != nil {
 		return ""
-	case redactsInContent(version):
-		return id.EventID(text(e.Get("content.redacts")))
 	}
-	return id.EventID(text(e.Get("redacts")))
+	field := "redacts"
+	if redactsInContent(version) {
+		field = "content.redacts"
+	}
+	target, err := id.ParseEventID(text(e.Get(field)))
+	if err != nil {
+		return ""
+	}
+	return target
 }
 
 // redact applies a redaction to its target if that is in the same room and the sender may redact it. A target that is not here yet is redacted

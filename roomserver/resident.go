@@ -324,18 +324,25 @@ func (s *Server) admitMember(ctx context.Context, room id.RoomID, e *pdu.Event) 
 		if _, err := h.s.vouches(h.auth, e); err != nil {
 			return err
 		}
-		why, err := h.receive(incoming{Event: e, spread: true})
-		if err == nil {
-			err = why
-		}
-		if err != nil {
-			return err
-		}
-		if stored, err = h.tx.Event(e.ID); err == nil && stored.Status != storage.Accepted {
-			err = merr.New(merr.Forbidden, "The room does not allow this any more")
-		}
+		stored, err = h.admit(incoming{Event: e, spread: true})
 		return err
 	})
+	return stored, err
+}
+
+// admit is receive for an event that has to be accepted. Errors: M_FORBIDDEN.
+func (h *head) admit(in incoming) (*storage.Event, error) {
+	why, err := h.receive(in)
+	if err == nil {
+		err = why
+	}
+	if err != nil {
+		return nil, err
+	}
+	stored, err := h.tx.Event(in.ID)
+	if err == nil && stored.Status != storage.Accepted {
+		err = merr.New(merr.Forbidden, "The room does not allow this any more")
+	}
 	return stored, err
 }
 

@@ -174,11 +174,17 @@ func (w *weather) levels() fields {
 	return fields{"users": users, "events_default": []int{0, 0, 50}[w.random.IntN(3)]}
 }
 
-// gather makes the room public and brings somebody of each server into it, as the creator sees it, so that there is something to compare.
+// gather lets everybody in and talk, and brings somebody of each server into the room, as the creator sees it, so that there is something to
+// compare.
 func (w *weather) gather() {
 	w.t.Helper()
 	creator := w.people[0]
 	creator.SetState(w.room, "m.room.join_rules", "", fields{"join_rule": "public"})
+	users := fields{}
+	if w.ver != "12" {
+		users[string(creator.ID)] = 100
+	}
+	creator.SetState(w.room, "m.room.power_levels", "", fields{"users": users})
 	for i := 2; i < len(w.people); i += 2 {
 		here := w.people[i : i+2]
 		inside := func(u *hearthtest.User) bool { return creator.Membership(w.room, u) == "join" }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/hearthd/hearth/internal/id"
 )
 
 const (
@@ -16,9 +18,11 @@ const (
 	// maxDepth is how deeply the arrays and objects of an answer may be nested.
 	maxDepth = 256
 	// freeBytes may be read by any number of requests at once. What is larger waits for one of few places, so that many servers which
-	// answer with much at the same time do not fill the memory.
+	// answer with much at the same time do not fill the memory; and for its turn among what the same server answers, so that one which
+	// answers slowly does not take all of them.
 	freeBytes  = 4 * mib
 	largeReads = 4
+	maxLarge   = 100 // that wait for their turn
 	// largeTime is for how long a place is given away: who answers with much has to do so quickly.
 	largeTime = 90 * time.Second
 )
@@ -29,8 +33,8 @@ var (
 	errNotJSON  = errors.New("the answer is not JSON")
 )
 
-// read reads a body of at most limit bytes. Beyond freeBytes it needs a place in large.
-func read(ctx context.Context, body io.ReadCloser, limit int64, large chan struct{}) ([]byte, error) {
+// read reads the body of an answer of a server, of at most limit bytes.
+func (c *Client) read(ctx context.Context, from id.ServerName, body io.ReadCloser, limit int64) ([]byte, error) {
 	small := min(limit, freeBytes)
 	raw, err := io.ReadAll(io.LimitReader(body, small+1))
 	if err != nil {
@@ -42,9 +46,14 @@ func read(ctx context.Context, body io.ReadCloser, limit int64, large chan struc
 	if limit <= freeBytes {
 		return nil, errTooLarge
 	}
+	leave, err := c.largeFrom.Enter(ctx, from)
+	if err != nil {
+		return nil, fmt.Errorf("wait to read a large answer: %w", err)
+	}
+	defer leave()
 	select {
-	case large <- struct{}{}:
-		defer func() { <-large }()
+	case c.large <- struct{}{}:
+		defer func() { <-c.large }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait to read a large answer: %w", ctx.Err())
 	}

@@ -198,7 +198,7 @@ func (c *Client) receive(ctx context.Context, to id.ServerName, k call, resp *ht
 	if limit == 0 || resp.StatusCode >= 400 {
 		limit = mib
 	}
-	body, err := read(ctx, resp.Body, limit, c.large)
+	body, err := c.read(ctx, to, resp.Body, limit)
 	if err == nil {
 		err = checkJSON(body)
 	}

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -402,6 +404,37 @@ func TestLargeAnswersWaitForAPlace(t *testing.T) {
 	if !c.Backoff(peerName).IsZero() {
 		t.Error("the server is not to blame")
 	}
+}
+
+func TestAServerThatAnswersSlowlyWaitsForItself(t *testing.T) {
+	w, p, c := conversation(t)
+	large := `{"auth_chain":[{"x":"` + strings.Repeat("x", freeBytes) + `"}]}`
+	goOn := make(chan struct{})
+	p.on("GET", "/_matrix/federation/v1/event_auth/%21r/$e", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, large[:len(large)-1])
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-goOn:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, "}")
+	})
+	var all sync.WaitGroup
+	for range largeReads + 1 {
+		all.Go(func() {
+			if _, err := c.EventAuth(t.Context(), peerName, "!r", "$e"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	fakeClock(c).BlockUntil(largeReads) // all but one wait for their turn
+	other := w.peer("other.example", "10.0.0.9")
+	other.say("GET", "/_matrix/federation/v1/event_auth/%21r/$e", 200, large)
+	if _, err := c.EventAuth(t.Context(), "other.example", "!r", "$e"); err != nil {
+		t.Errorf("another server: %v", err)
+	}
+	close(goOn)
+	all.Wait()
 }
 
 func FuzzErrors(f *testing.F) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/flight"
+	"github.com/hearthd/hearth/internal/gate"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/storage"
@@ -73,6 +74,7 @@ type Client struct {
 	servers   *http.Transport
 	plain     *http.Client
 	large     chan struct{}
+	largeFrom *gate.Gate[id.ServerName]
 }
 
 // New returns a Client.
@@ -100,7 +102,7 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		name: o.Name, keyID: o.KeyID, key: o.Key, ours: ours, clock: o.Clock, log: o.Log, agent: o.UserAgent, metrics: m,
 		work: flight.NewOwner(o.Log), net: newNetwork(o), backoff: newBackoff(o.Store, o.Clock, o.Log),
-		large: make(chan struct{}, largeReads),
+		large: make(chan struct{}, largeReads), largeFrom: gate.New[id.ServerName](o.Clock, 1, maxLarge, longAnswer),
 	}
 	c.servers = c.net.serverTransport(m)
 	c.plain = c.net.plainClient(o.UserAgent)

@@ -28,7 +28,7 @@ func (c *Client) Profile(ctx context.Context, to id.ServerName, user id.UserID, 
 	if field != "" {
 		query.Set("field", field)
 	}
-	return c.do(ctx, to, call{name: "query_profile", method: http.MethodGet, path: v1 + "/query/profile", query: query, limit: mib})
+	return c.do(ctx, to, call{name: "query_profile", method: http.MethodGet, path: v1 + "/query/profile", query: query, limit: mib, hearsay: true})
 }
 
 // Directory resolves an alias of another server.
@@ -39,7 +39,7 @@ func (c *Client) Directory(ctx context.Context, to id.ServerName, alias id.RoomA
 	}
 	err := c.ask(ctx, to, call{
 		name: "query_directory", method: http.MethodGet, path: v1 + "/query/directory", query: url.Values{"room_alias": {string(alias)}},
-		urgent: true,
+		urgent: true, hearsay: true,
 	}, &answer)
 	if err != nil {
 		return fedtypes.DirectoryAnswer{}, err
@@ -62,7 +62,7 @@ func (c *Client) Directory(ctx context.Context, to id.ServerName, alias id.RoomA
 // Spec: server-server-api#published-room-directory
 func (c *Client) PublicRooms(ctx context.Context, to id.ServerName, body json.RawMessage) (json.RawMessage, error) {
 	return c.do(ctx, to, call{
-		name: "public_rooms", method: http.MethodPost, path: v1 + "/publicRooms", body: body, limit: listAnswer, urgent: true,
+		name: "public_rooms", method: http.MethodPost, path: v1 + "/publicRooms", body: body, limit: listAnswer, urgent: true, hearsay: true,
 	})
 }
 

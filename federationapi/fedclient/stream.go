@@ -14,7 +14,7 @@ import (
 // /_matrix and is escaped. The caller bounds the time through ctx and the size while reading, and closes the body.
 func (c *Client) Stream(ctx context.Context, to id.ServerName, path string, query url.Values, signed bool) (*http.Response, error) {
 	asked := c.clock.Now()
-	k := call{name: "stream", method: http.MethodGet, path: path, query: query, unsigned: !signed}
+	k := call{name: "stream", method: http.MethodGet, path: path, query: query, unsigned: !signed, hearsay: true}
 	resp, err := c.send(ctx, to, k)
 	c.judge(ctx, to, k, asked, err)
 	return resp, err

@@ -88,7 +88,9 @@ func (s *Sender) deliver(ctx context.Context, d *destination, t *transaction) bo
 	if t.empty() { // the events are gone
 		return s.remove(ctx, d, t)
 	}
-	objections, err := s.client.SendTransaction(ctx, d.name, t.id, t.body)
+	var objections map[id.EventID]string
+	var err error
+	s.yielding(func() { objections, err = s.client.SendTransaction(ctx, d.name, t.id, t.body) })
 	if err != nil {
 		s.failed(ctx, d, t, err)
 		return false

@@ -34,8 +34,11 @@ type Client interface {
 }
 
 const (
-	// maxSending is the number of servers that are sent to at the same time.
+	// maxSending is the number of servers that are sent to at the same time. Those that have not answered slowAfter after they were sent to, up to
+	// maxSlow of them, are not counted: a few that take their time on purpose would hold up all others.
 	maxSending = 128
+	maxSlow    = 512
+	slowAfter  = 5 * time.Second
 	// gap is the time between two transactions to a server that do not fill up: of a burst, the first message goes at once and the others in
 	// few transactions.
 	gap = 20 * time.Millisecond
@@ -75,12 +78,14 @@ type Sender struct {
 	mu           sync.Mutex
 	destinations map[id.ServerName]*destination // those that something waits for, or is said to
 	agenda       agenda
-	sending      int
+	sending      int // workers, but for those that wait for a slow server
+	slow         int // such workers
+	slowAfter    time.Duration
 }
 
 // New returns a Sender. Until its Run runs, and after, everything waits.
 func New(o Options) (*Sender, error) {
-	s := &Sender{name: o.Name, store: o.Store, client: o.Client, clock: o.Clock, log: o.Log, run: rand.Text()[:10],
+	s := &Sender{name: o.Name, store: o.Store, client: o.Client, clock: o.Clock, log: o.Log, run: rand.Text()[:10], slowAfter: slowAfter,
 		poke: make(chan struct{}, 1), destinations: map[id.ServerName]*destination{}}
 	var err error
 	s.metrics, err = newMetrics(o.Metrics, s)
@@ -268,6 +273,30 @@ func (s *Sender) rest(d *destination, until time.Time) {
 	s.schedule(d, until)
 	s.freed()
 	s.mu.Unlock()
+}
+
+// yielding calls send for a worker, which makes room for another one while that takes long.
+func (s *Sender) yielding(send func()) {
+	yielded, over := false, false                // guarded by mu
+	late := time.AfterFunc(s.slowAfter, func() { // of the network, which has the machine's clock
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if yielded = !over && s.slow < maxSlow; yielded {
+			s.slow++
+			s.sending--
+			s.freed()
+		}
+	})
+	defer func() {
+		late.Stop()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if over = true; yielded {
+			s.slow--
+			s.sending++
+		}
+	}()
+	send()
 }
 
 // freed has Run look whether somebody waits for the worker that has ended just now. The caller holds mu.

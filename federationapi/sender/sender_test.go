@@ -518,6 +518,28 @@ func TestManyServersAreSentToAtATimeButNotAll(t *testing.T) {
 	r.forgotten()
 }
 
+func TestServersThatTakeTheirTimeDoNotHoldUpOthers(t *testing.T) {
+	r := newRig(t, storagetest.Open(t))
+	r.sender.slowAfter = time.Millisecond
+	var all []id.ServerName
+	for i := range maxSending {
+		all = append(all, id.ServerName(fmt.Sprintf("s%d", i)))
+	}
+	r.say("a", all...)
+	var slow []*request
+	for range maxSending {
+		slow = append(slow, r.request())
+	}
+	r.say("b", two)
+	r.sent("b", nil)
+	for _, q := range slow {
+		q.done <- nil
+	}
+	r.pass(maxSending+1, gap)
+	r.forgotten()
+	check(t, "sending", 0, r.sender.sending+r.sender.slow)
+}
+
 func TestAnEventIsSentAsItIsNowAndNotAtAllIfItIsGone(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		r := newRig(t, s)

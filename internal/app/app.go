@@ -311,6 +311,7 @@ func (a *App) Run(ctx context.Context) error {
 	err := a.serve(ctx, a.listeners()...)
 	stop()
 	workers.Wait()
+	a.peers.client.Close()
 	return errors.Join(append(failed, err)...)
 }
 

@@ -87,8 +87,8 @@ func Parse(version gomatrixserverlib.IRoomVersion, raw []byte) (*Event, error) {
 	e.Signed = without(redacted, "signatures")
 	if v1 {
 		e.ID = id.EventID(gjson.GetBytes(e.Raw, "event_id").Str)
-		if _, err := id.ParseEventID(string(e.ID)); err != nil {
-			return nil, fmt.Errorf("%w: %w", errShape, err)
+		if err := checkOwnID(e.ID); err != nil {
+			return nil, err
 		}
 	} else {
 		e.ID = reference(version, e.Signed)
@@ -102,7 +102,26 @@ func Parse(version gomatrixserverlib.IRoomVersion, raw []byte) (*Event, error) {
 			return nil, fmt.Errorf("%w: %w", errShape, err)
 		}
 	}
+	for _, other := range append(e.PrevEventIDs(), e.AuthEventIDs()...) {
+		if _, err := id.ParseEventID(other); err != nil {
+			return nil, fmt.Errorf("%w: %w", errShape, err)
+		}
+	}
 	return e, nil
+}
+
+// checkOwnID refuses an event id of room versions 1 and 2 that names no server. That server has to sign the event, so that nobody can give an
+// event the id of somebody else's; and without one, the id might be the hash of an event of a later version.
+func checkOwnID(event id.EventID) error {
+	_, err := id.ParseEventID(string(event))
+	if err == nil {
+		_, server, _ := strings.Cut(string(event), ":")
+		_, err = id.ParseServerName(server)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errShape, err)
+	}
+	return nil
 }
 
 // checkShape refuses what the library would read otherwise than it is written: it takes member names in any case, and strings for numbers.
@@ -116,11 +135,13 @@ func checkShape(b []byte) error {
 		ok := true
 		switch k.Str {
 		case "type":
-			typ, ok = true, v.Type == gjson.String
+			typ, ok = true, v.Type == gjson.String && !strings.Contains(v.Str, "\x00") // which not all databases can store
 		case "sender":
 			_, perr := id.ParseUserID(v.Str)
 			sender, ok = true, v.Type == gjson.String && perr == nil
-		case "state_key", "room_id", "redacts", "event_id":
+		case "state_key":
+			ok = v.Type == gjson.String && !strings.Contains(v.Str, "\x00")
+		case "room_id", "redacts", "event_id":
 			ok = v.Type == gjson.String
 		case "content":
 			content, ok = true, v.IsObject()

@@ -88,23 +88,47 @@ func TestWhatIsNoEventIsRefused(t *testing.T) {
 		return out
 	}
 	for name, raw := range map[string][]byte{
-		"nothing":                      nil,
-		"no JSON":                      []byte("{"),
-		"an array":                     []byte("[]"),
-		"a float":                      set("content.x", 1.5),
-		"a large number":               set("content.x", json.Number("9007199254740992")),
-		"no sender":                    without(good, "sender"),
-		"a sender that is no user":     set("sender", "x"),
-		"a second name for a member":   set("Sender", "@b:x"),
-		"a name that folds to another": set("\u017fender", "@b:x"),
-		"a depth that is a string":     set("depth", "1"),
-		"a content that is an array":   set("content", []int{}),
-		"too many parents":             set("prev_events", make([]string, maxEdges+1)),
-		"more bytes than are allowed":  set("content.x", strings.Repeat("x", MaxSize)),
-		"a type that is too long":      set("type", strings.Repeat("x", maxField+1)),
+		"nothing":                        nil,
+		"no JSON":                        []byte("{"),
+		"an array":                       []byte("[]"),
+		"a float":                        set("content.x", 1.5),
+		"a large number":                 set("content.x", json.Number("9007199254740992")),
+		"no sender":                      without(good, "sender"),
+		"a sender that is no user":       set("sender", "x"),
+		"a second name for a member":     set("Sender", "@b:x"),
+		"a name that folds to another":   set("\u017fender", "@b:x"),
+		"a depth that is a string":       set("depth", "1"),
+		"a content that is an array":     set("content", []int{}),
+		"a type with NUL":                set("type", "a\x00"),
+		"a state key with NUL":           set("state_key", "a\x00"),
+		"a parent that is no event":      set("prev_events", []string{"a"}),
+		"a parent with NUL":              set("prev_events", []string{"$a\x00"}),
+		"an auth event that is too long": set("auth_events", []string{"$" + strings.Repeat("x", maxField)}),
+		"too many parents":               set("prev_events", make([]string, maxEdges+1)),
+		"more bytes than are allowed":    set("content.x", strings.Repeat("x", MaxSize)),
+		"a type that is too long":        set("type", strings.Repeat("x", maxField+1)),
 	} {
 		if e, err := Parse(impl, raw); err == nil {
 			t.Errorf("%s: read as %s", name, e.ID)
+		}
+	}
+}
+
+// Spec: rooms/v1#event-ids
+func TestAnEventIDThatIsMadeUpNamesAServer(t *testing.T) {
+	impl := gomatrixserverlib.MustGetRoomVersion("1")
+	for event, want := range map[string]bool{
+		"$x:x": true,
+		"$x":   false,
+		"$x:":  false,
+		"$acR1l0raoZnm60CBwAVgqbZqoO/mYU81xysh1u7XcJk": false, // one of room version 3
+	} {
+		raw, err := sjson.SetBytes(made(t, "1", "m.room.message", `{"body":"hi"}`), "event_id", event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(impl, raw); (err == nil) != want {
+			t.Errorf("%s: %v", event, err)
 		}
 	}
 }

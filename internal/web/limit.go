@@ -184,7 +184,9 @@ func (s *Server) spend(r *Request) error {
 }
 
 // stranger is the bucket of whoever has no name.
-func (r *Request) stranger(rate Rate) bucketID { return bucketID{rate: rate, addr: network(r.ClientIP())} }
+func (r *Request) stranger(rate Rate) bucketID {
+	return bucketID{rate: rate, addr: network(r.ClientIP())}
+}
 
 // Spend charges something else than the caller, such as the account that a login is tried for, and returns M_LIMIT_EXCEEDED when it has
 // had enough.

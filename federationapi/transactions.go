@@ -15,6 +15,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/pdu"
@@ -77,8 +78,8 @@ func parseTransaction(body []byte) (transaction, error) {
 		return transaction{}, merr.New(merr.NotJSON, "The body is not UTF-8")
 	}
 	var fields struct {
-		PDUs []json.RawMessage `json:"pdus"`
-		EDUs []json.RawMessage `json:"edus"`
+		PDUs fedtypes.List[json.RawMessage] `json:"pdus"`
+		EDUs fedtypes.List[json.RawMessage] `json:"edus"`
 	}
 	err := json.Unmarshal(body, &fields)
 	var syntax *json.SyntaxError

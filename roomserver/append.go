@@ -285,7 +285,11 @@ func (h *head) change(pos, next int64, changes []storage.StateChange, given map[
 	// From here on, what is read is of the new state, and that may be rolled back: it must not become part of what is remembered of the old one.
 	h.auth.snap = h.auth.snap.copy()
 	for _, c := range changes {
-		delete(h.auth.snap.events, c.StateKey)
+		if now, ok := given[c.Event]; ok {
+			h.auth.snap.set(c.StateKey, now.auth)
+		} else {
+			delete(h.auth.snap.events, c.StateKey)
+		}
 	}
 	successor := room.Summary.Successor
 	for some := range slices.Chunk(changes, maxLoaded) {

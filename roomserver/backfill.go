@@ -16,6 +16,7 @@ const (
 	maxBackfill   = 100 // events of one request
 	backfillTries = 3   // servers that are asked
 	backfillNames = 20  // events that are named in a request
+	maxMissing    = 500 // events that a gap remembers as the ones to come next
 )
 
 // Backfill fetches history into the nearest gap below a place in the timeline of a room, and says whether there is now more than before. What it
@@ -90,7 +91,25 @@ func (s *Server) Backfill(ctx context.Context, room id.RoomID, below int64, limi
 	if !answered && unreachable != nil {
 		return false, fmt.Errorf("backfill %s: %w", room, unreachable)
 	}
+	if answered && len(gap.Missing) > backfillNames {
+		return false, s.update(ctx, room, func(h *head) error { return h.passOver(gap.Floor) })
+	}
 	return false, nil
+}
+
+// passOver has others of the events that are missing in a gap named the next time: anybody can make an event that comes after any number of
+// those that do not exist.
+func (h *head) passOver(floor int64) error {
+	gap, err := h.tx.Gap(h.room().NID, floor)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n := min(len(gap.Missing), backfillNames)
+	gap.Missing = slices.Concat(gap.Missing[n:], gap.Missing[:n])
+	return h.tx.SaveGap(gap)
 }
 
 // likely is the servers that may have the history of a room, in the order in which to ask them: those of who has power in it, who have been there
@@ -179,7 +198,7 @@ func (h *head) fill(floor int64, events, support []*pdu.Event) (filled int, err 
 				return 0, err
 			}
 			here := err == nil && known.Room == gap.Room && known.Status != storage.Outlier
-			if !here && !placed[p] && !slices.Contains(gap.Missing, p) {
+			if !here && !placed[p] && !slices.Contains(gap.Missing, p) && len(gap.Missing) < maxMissing {
 				gap.Missing = append(gap.Missing, p)
 			}
 		}

@@ -121,7 +121,9 @@ func (h *head) enterBeside(in entrance) error {
 		if known.judged(p) {
 			continue
 		}
-		join.claim = in.claim()
+		if join.claim == nil {
+			join.claim = in.claim()
+		}
 		if known[p] != stateless {
 			join.missing = append(join.missing, p)
 		}

@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -163,6 +165,170 @@ func TestAnEventIDIsThatOfOneRoom(t *testing.T) {
 	}
 	if got := c.b.event(create.ID); got.Room != create.Room || got.Status != create.Status || got.NID != create.NID {
 		t.Errorf("afterwards the event of the first room is stored as %+v", got)
+	}
+}
+
+func TestAnEventThatCannotBeStoredDoesNotKeepOutOthers(t *testing.T) {
+	c := newTown(t, CreateRequest{})
+	c.deliver()
+	var together []json.RawMessage
+	for _, body := range []string{"first", "stumbling block", "last"} {
+		together = append(together, c.a.event(c.a.say(c.room, c.alice, body)).JSON)
+	}
+	c.lose(c.a)
+	c.b.accounts.trips = "stumbling"
+	failed := 0
+	for _, err := range c.b.Receive(context.Background(), "one", c.room, together) {
+		if err != nil {
+			failed++
+		}
+	}
+	if got := c.b.bodies(c.room); failed != 1 || !slices.Equal(got, []string{"first"}) {
+		t.Errorf("%d failed, the timeline is %v", failed, got)
+	}
+	c.b.accounts.trips = ""
+	c.a.say(c.room, c.alice, "more")
+	c.deliver()
+	if got := c.b.bodies(c.room); !slices.Equal(got, []string{"first", "stumbling block", "last", "more"}) {
+		t.Errorf("afterwards the timeline is %v", got)
+	}
+}
+
+func TestParentsThatDoNotExistDoNotHideTheOthers(t *testing.T) {
+	c := newTown(t, CreateRequest{})
+	c.deliver()
+	said := c.a.say(c.room, c.alice, "said")
+	c.lose(c.a)
+	missing := []id.EventID{}
+	for i := range backfillNames + 5 {
+		missing = append(missing, id.EventID(fmt.Sprint("$no", i)))
+	}
+	if err := c.b.update(context.Background(), c.room, func(h *head) error {
+		_, err := h.tx.AddGap(h.room().NID, append(missing, said))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := c.b.Backfill(context.Background(), c.room, 1<<62, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := c.b.bodies(c.room); !slices.Equal(got, []string{"said"}) {
+		t.Errorf("the timeline is %v", got)
+	}
+}
+
+func TestEventsComeAfterTheirAuthEventsWhateverTheirDepthSays(t *testing.T) {
+	version := Versions()["1"]
+	event := func(n int, depth int, auth ...int) *pdu.Event {
+		names := [][]any{}
+		for _, a := range auth {
+			names = append(names, []any{fmt.Sprintf("$%d:x", a), map[string]string{}})
+		}
+		e, err := pdu.Parse(version, must(map[string]any{
+			"type": "m.x", "sender": "@a:x", "room_id": "!r:x", "event_id": fmt.Sprintf("$%d:x", n), "content": map[string]any{}, "depth": depth,
+			"origin_server_ts": 1, "prev_events": []any{}, "auth_events": names, "hashes": map[string]any{}, "signatures": map[string]any{},
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	// A line that is as deep as it is long, told the wrong way round, and a circle with somebody who looks at it.
+	const length = 5000
+	var events []*pdu.Event
+	for n := range length {
+		if n == 0 {
+			events = append(events, event(n, length))
+		} else {
+			events = append(events, event(n, length-n, n-1))
+		}
+	}
+	events = append(events, event(-1, 1, -2), event(-2, 1, -1), event(-3, 1, -2))
+	got := inAuthOrder(events)
+	if len(got) != length {
+		t.Fatalf("%d events", len(got))
+	}
+	for n, e := range got {
+		if e.ID != id.EventID(fmt.Sprintf("$%d:x", n)) {
+			t.Fatalf("%s is in place %d", e.ID, n)
+		}
+	}
+}
+
+func TestComingAndGoing(t *testing.T) {
+	for _, version := range []string{"1", "11", "12"} {
+		t.Run("version "+version, func(t *testing.T) {
+			ctx := context.Background()
+			c := newTown(t, CreateRequest{Version: roomVersion(version)})
+			bella := c.b.user("bella")
+			do := func(f *fixture, do func(context.Context, MemberRequest) error, sender, target id.UserID) {
+				t.Helper()
+				if err := do(ctx, MemberRequest{Room: c.room, Sender: sender, Target: target, Via: []id.ServerName{"one"}}); err != nil {
+					t.Fatal(err)
+				}
+				c.deliver()
+			}
+			topic := func(text string) {
+				t.Helper()
+				c.a.mustSet(c.room, c.alice, spec.MRoomTopic, "", `{"topic":"`+text+`"}`)
+				c.deliver()
+			}
+			c.deliver()
+			do(c.b, c.b.Leave, c.bob, "")
+			topic("while nobody of two was there")
+			late := c.a.say(c.room, c.alice, "missed")
+			c.deliver()
+			if err := c.again(late); err == nil {
+				t.Error("an event of a room that nobody here is in is taken")
+			}
+			// Two at once.
+			var both sync.WaitGroup
+			for _, user := range []id.UserID{c.bob, bella} {
+				both.Go(func() {
+					if err := c.b.Join(ctx, MemberRequest{Room: c.room, Sender: user, Via: []id.ServerName{"one"}}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			both.Wait()
+			c.deliver()
+			c.sameState(c.room, c.a, c.b)
+			c.wantMember(c.room, c.bob, spec.Join, c.a, c.b)
+			c.wantMember(c.room, bella, spec.Join, c.a, c.b)
+			do(c.a, c.a.Ban, c.alice, c.bob)
+			do(c.a, c.a.Kick, c.alice, bella)
+			topic("without bob and bella")
+			if err := c.b.Join(ctx, MemberRequest{Room: c.room, Sender: c.bob, Via: []id.ServerName{"one"}}); err == nil {
+				t.Error("a banned user has joined")
+			}
+			do(c.a, c.a.Unban, c.alice, c.bob)
+			do(c.a, c.a.Invite, c.alice, c.bob)
+			do(c.b, c.b.Join, c.bob, "")
+			c.sameState(c.room, c.a, c.b)
+			topic("with bob")
+			if err := c.a.redact(c.room, c.alice, c.a.stateID(c.room, spec.MRoomMember, string(c.bob))); err != nil {
+				t.Fatal(err)
+			}
+			c.deliver()
+			do(c.b, c.b.Join, bella, "")
+			c.b.say(c.room, bella, "hi")
+			c.deliver()
+			c.sameState(c.room, c.a, c.b)
+			for range 10 {
+				if _, err := c.b.Backfill(ctx, c.room, 1<<62, 100); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := c.b.bodies(c.room); !slices.Equal(got, []string{"missed", "hi"}) {
+				t.Errorf("the timeline of two has %v", got)
+			}
+			do(c.b, c.b.Leave, bella, "")
+			do(c.b, c.b.Leave, c.bob, "")
+			c.wantMember(c.room, c.bob, spec.Leave, c.a, c.b)
+			c.wantMember(c.room, bella, spec.Leave, c.a, c.b)
+		})
 	}
 }
 

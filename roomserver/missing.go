@@ -239,14 +239,15 @@ func (in *intake) claim(ctx context.Context, event id.EventID) (map[storage.Stat
 	if len(ids.State)+len(ids.AuthChain) > maxState {
 		return nil, nil, errTooMuch
 	}
-	here, err := in.rows(ctx, append(slices.Clone(ids.State), ids.AuthChain...))
+	all := slices.Concat(ids.State, ids.AuthChain)
+	here, err := in.here(ctx, all)
 	if err != nil {
 		return nil, nil, err
 	}
 	var missing []id.EventID
 	seen := map[id.EventID]bool{}
-	for _, e := range slices.Concat(ids.State, ids.AuthChain) {
-		if here[e] == nil && !seen[e] {
+	for _, e := range all {
+		if _, known := here[e]; !known && !seen[e] {
 			seen[e] = true
 			missing = append(missing, e)
 		}
@@ -272,8 +273,8 @@ func (in *intake) claim(ctx context.Context, event id.EventID) (map[storage.Stat
 	}
 	out := make(map[storage.StateKey]id.EventID, len(ids.State))
 	for _, e := range ids.State {
-		if row := here[e]; row != nil && row.StateKey != nil {
-			out[storage.StateKey{Type: row.Type, Key: *row.StateKey}] = e
+		if key := here[e]; key.Type != "" {
+			out[key] = e
 		} else if o := fetched[e]; o != nil {
 			if typ, key, ok := o.State(); ok {
 				out[storage.StateKey{Type: typ, Key: key}] = e
@@ -289,17 +290,22 @@ func (in *intake) claim(ctx context.Context, event id.EventID) (map[storage.Stat
 	return out, outliers, nil
 }
 
-// rows is the events of this room that are here, by id.
-func (in *intake) rows(ctx context.Context, ids []id.EventID) (map[id.EventID]*storage.Event, error) {
-	out := make(map[id.EventID]*storage.Event, len(ids))
+// here is those of some events that are here, with what they set of the room's state; a message sets nothing.
+func (in *intake) here(ctx context.Context, ids []id.EventID) (map[id.EventID]storage.StateKey, error) {
+	out := make(map[id.EventID]storage.StateKey, len(ids))
 	err := in.s.store.View(ctx, func(tx *storage.ReadTx) error {
-		events, err := tx.EventsByID(ids)
-		for _, e := range events {
-			if e != nil && e.RoomID == in.room {
-				out[e.ID] = e
+		for some := range slices.Chunk(ids, maxLoaded) {
+			events, err := tx.EventsByID(some)
+			if err != nil {
+				return err
+			}
+			for _, e := range events {
+				if e != nil && e.RoomID == in.room {
+					out[e.ID], _ = stateKeyOf(e)
+				}
 			}
 		}
-		return err
+		return nil
 	})
 	return out, err
 }

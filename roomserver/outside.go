@@ -114,6 +114,9 @@ func (s *Server) keepOutside(tx *storage.Tx, version gomatrixserverlib.IRoomVers
 	if err != nil && !isNotFound(err) {
 		return err
 	}
+	if was.Membership == spec.Join { // by another way, meanwhile
+		return nil
+	}
 	stored, err := s.keepOutlier(tx, row, e, was.Event)
 	if err != nil {
 		return err

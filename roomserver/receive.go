@@ -194,10 +194,14 @@ func (h *head) receive(in incoming) (why, err error) {
 		return nil, err
 	}
 	e := newEvent(h.room(), in.Event)
+	a := &authEvent{id: in.ID, pdu: in.PDU}
 	if stored != nil {
 		e.NID, e.Replaces, e.RedactedBy = stored.NID, stored.Replaces, stored.RedactedBy
 		if stored.RedactedBy != 0 {
 			e.JSON = stored.JSON
+			if a, err = toAuthEvent(e, h.auth.version); err != nil {
+				return nil, err
+			}
 		}
 	}
 	claim, err := h.claimed(in.claim)
@@ -211,10 +215,12 @@ func (h *head) receive(in incoming) (why, err error) {
 	}
 	e.StateAfter = e.StateBefore
 	soft, why, err := h.judge(in.Event, e.StateBefore)
-	if err != nil || errors.Is(why, errNoAuth) {
-		return why, err
+	if errors.Is(why, errNoAuth) {
+		return merr.New(merr.Forbidden, "Auth events of this event are missing here"), nil
 	}
-	a := &authEvent{id: in.ID, pdu: in.PDU}
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case why != nil && stored != nil && stored.Status == storage.Outlier:
 		// It may be part of the state that came with a join. What its sender says of the state before it must not take it out of that again.

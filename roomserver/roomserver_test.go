@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -28,11 +29,17 @@ const (
 )
 
 // everyone notifies all users of all messages and notes what was carried over.
-type everyone struct{ carried []id.RoomID }
+type everyone struct {
+	carried []id.RoomID
+	trips   string // over messages that have this in them; empty for none
+}
 
 func (e *everyone) Notifications(_ *storage.ReadTx, _ *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error) {
 	if event.Type != "m.room.message" {
 		return nil, nil
+	}
+	if e.trips != "" && strings.Contains(string(event.Content()), e.trips) {
+		return nil, errors.New("this cannot be counted")
 	}
 	var out []storage.Notification
 	for _, m := range members {

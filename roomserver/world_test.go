@@ -54,7 +54,7 @@ func newWorld(t *testing.T, names ...id.ServerName) *world {
 	for i, name := range names {
 		seed := []byte("01234567890123456789012345678901")
 		seed[0] = byte('a' + i)
-		store, accounts := storagetest.Open(t), &everyone{}
+		store, accounts := storagetest.OpenAny(t), &everyone{}
 		p := &peer{world: w, name: name}
 		s := New(Config{Name: name, DefaultVersion: "11", KeyID: "ed25519:1", Key: ed25519.NewKeyFromSeed(seed)},
 			Peers{Remote: p, Verifier: p, Outbound: p}, store, hub.New(0), accounts, now, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("on", name))

@@ -40,20 +40,20 @@ func TestHistoryBeforeAJoinIsFetched(t *testing.T) {
 	_, alice, bob := pair(t)
 	room := alice.CreateRoom()
 	var said []string
-	for i := range 60 {
+	for i := range 30 {
 		said = append(said, fmt.Sprint("message ", i))
 		alice.Say(room, said[i])
 	}
 	bob.Join(room, home(alice))
 	since := bob.Sync().Next()
-	equal(t, "history", history(t, bob, room, 20), said)
+	equal(t, "history", history(t, bob, room, 10), said)
 	equal(t, "history the second time", history(t, bob, room, 7), said)
 	if r := bob.Sync("since", since); len(r.Timeline(room)) > 0 {
 		t.Errorf("what was fetched is new in /sync: %s", r.Body)
 	}
 	alice.Say(room, "now")
 	bob.WaitFor(room, "now")
-	equal(t, "history with what came", history(t, bob, room, 20), append(said, "now"))
+	equal(t, "history with what came", history(t, bob, room, 10), append(said, "now"))
 }
 
 func TestHistoryOfAnAbsenceIsFetched(t *testing.T) {
@@ -65,13 +65,13 @@ func TestHistoryOfAnAbsenceIsFetched(t *testing.T) {
 	bob.WaitFor(room, "first")
 	net.Cut(home(alice), home(bob))
 	said := []string{"first"}
-	for i := range 70 {
+	for i := range 40 {
 		said = append(said, fmt.Sprint("message ", i))
 		alice.Say(room, said[i+1])
 	}
 	net.Heal(home(alice), home(bob))
-	bob.WaitFor(room, "message 69")
-	equal(t, "history", history(t, bob, room, 20), said)
+	bob.WaitFor(room, "message 39")
+	equal(t, "history", history(t, bob, room, 10), said)
 	hearthtest.Agree(t, room, alice, bob)
 }
 

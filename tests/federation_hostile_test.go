@@ -107,7 +107,7 @@ func TestHostilePeers(t *testing.T) {
 				began := time.Now()
 				attack(s)
 				s.stands()
-				if d := time.Since(began); d > 20*time.Second {
+				if d := time.Since(began); d > time.Minute {
 					t.Errorf("it took %v", d)
 				}
 			})
@@ -126,8 +126,10 @@ var hostileTransactions = map[string]func(*siege){
 		}
 	},
 	"a transaction without end": func(s *siege) {
-		r, err := s.mallory.Try("PUT", s.a.Name, "v1/send/large", `{"pdus":[],"x":"`+strings.Repeat("x", 32<<20)+`"}`)
-		if err == nil && !r.Refused(413, "M_TOO_LARGE") {
+		authorization := fmt.Sprintf(`X-Matrix origin="%s",destination="%s",key="ed25519:remote",sig="AAAA"`, s.mallory.Name, s.a.Name)
+		body := []byte(`{"pdus":[],"x":"` + strings.Repeat("x", 32<<20) + `"}`)
+		r, err := s.mallory.Raw(s.t.Context(), "PUT", s.a.Name, "/_matrix/federation/v1/send/large", body, http.Header{"Authorization": {authorization}})
+		if err == nil && !r.Refused(413, "M_TOO_LARGE") { // it may also hang up
 			s.t.Errorf("the answer is %d %s", r.Status, r.Body)
 		}
 	},

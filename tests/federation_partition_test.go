@@ -39,7 +39,7 @@ func describe(t *testing.T, room id.RoomID, people ...*hearthtest.User) {
 
 func TestBothSidesOfAPartitionGoOn(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"1", "10", "12"} {
+	for _, version := range []string{"1", "12"} {
 		t.Run("room version "+version, func(t *testing.T) {
 			t.Parallel()
 			net, room, alice, bob, carol := threeInARoom(t, version)
@@ -67,7 +67,7 @@ func TestBothSidesOfAPartitionGoOn(t *testing.T) {
 
 func TestPowerLevelsAndBansOnBothSidesOfAPartition(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"2", "10", "12"} {
+	for _, version := range []string{"2", "11"} {
 		t.Run("room version "+version, func(t *testing.T) {
 			t.Parallel()
 			net, room, alice, bob, carol := threeInARoom(t, version)
@@ -150,7 +150,7 @@ func TestAServerThatWasAwayForLong(t *testing.T) {
 	t.Parallel()
 	_, room, alice, bob, carol := threeInARoom(t, "11")
 	bob.Server().Close()
-	for i := range 120 { // more than one transaction
+	for i := range 60 { // more than one transaction
 		alice.Say(room, fmt.Sprint("message ", i))
 	}
 	dave := alice.Server().User("dave")

@@ -16,12 +16,12 @@ import (
 var (
 	convergenceSeed   = flag.Uint64("convergence.seed", 0, "play only this round of TestServersConverge")
 	convergenceRounds = flag.Uint64("convergence.rounds", 3, "how many rounds of TestServersConverge to play")
-	convergenceSteps  = flag.Int("convergence.steps", 50, "how many steps a round has")
+	convergenceSteps  = flag.Int("convergence.steps", 40, "how many steps a round has")
 )
 
 // TestServersConverge lets people on some servers do random things in a room while links break, heal and servers restart. Then everything is
-// healed, and all servers must come to the same state and have all events. A round is determined by its seed, but for what happens at the same
-// time:
+// healed, and all servers must come to the same state and have all events, and what each of them keeps beside its state must fit to that. A
+// round is determined by its seed, but for what happens at the same time:
 //
 //	go test ./tests -run TestServersConverge -convergence.seed 7 -v
 func TestServersConverge(t *testing.T) {
@@ -33,7 +33,11 @@ func TestServersConverge(t *testing.T) {
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			newWeather(t, seed).play(*convergenceSteps)
+			w := newWeather(t, seed)
+			w.play(*convergenceSteps)
+			for _, u := range w.people {
+				u.Server().Consistent()
+			}
 		})
 	}
 }

@@ -20,7 +20,7 @@ func home(u *hearthtest.User) id.ServerName { return u.ID.Server() }
 
 func TestTwoHearthsTalk(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"1", "2", "3", "6", "9", "10", "11", "12"} {
+	for _, version := range []string{"1", "3", "10", "12"} {
 		t.Run("room version "+version, func(t *testing.T) {
 			t.Parallel()
 			_, alice, bob := pair(t)
@@ -61,7 +61,7 @@ func levels(creator *hearthtest.User, version string, other id.UserID, level int
 
 func TestInvitingAcrossServers(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"1", "10", "12"} {
+	for _, version := range []string{"1", "12"} {
 		t.Run("room version "+version, func(t *testing.T) {
 			t.Parallel()
 			_, alice, bob := pair(t)
@@ -146,7 +146,7 @@ func TestKickingAndBanningAcrossServers(t *testing.T) {
 
 func TestKnockingAcrossServers(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"7", "10", "12"} {
+	for _, version := range []string{"7", "12"} {
 		t.Run("room version "+version, func(t *testing.T) {
 			t.Parallel()
 			_, alice, bob := pair(t)
@@ -182,7 +182,7 @@ func TestKnockingAcrossServers(t *testing.T) {
 
 func TestRestrictedRoomsAcrossServers(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"8", "10", "12"} {
+	for _, version := range []string{"8", "12"} {
 		t.Run("room version "+version, func(t *testing.T) {
 			t.Parallel()
 			_, alice, bob := pair(t)
@@ -277,7 +277,7 @@ func TestJoiningARoomManyTimesAtOnce(t *testing.T) {
 
 func TestRedactionsAndEditsAcrossServers(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"2", "10", "11"} {
+	for _, version := range []string{"2", "11"} {
 		t.Run("room version "+version, func(t *testing.T) {
 			t.Parallel()
 			_, alice, bob := pair(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -420,14 +421,14 @@ func TestAServerThatAnswersSlowlyWaitsForItself(t *testing.T) {
 		_, _ = io.WriteString(w, "}")
 	})
 	var all sync.WaitGroup
-	for range largeReads + 1 {
+	for range 2 {
 		all.Go(func() {
 			if _, err := c.EventAuth(t.Context(), peerName, "!r", "$e"); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	fakeClock(c).BlockUntil(largeReads) // all but one wait for their turn
+	fakeClock(c).BlockUntil(1) // the second waits for its turn, though there are places
 	other := w.peer("other.example", "10.0.0.9")
 	other.say("GET", "/_matrix/federation/v1/event_auth/%21r/$e", 200, large)
 	if _, err := c.EventAuth(t.Context(), "other.example", "!r", "$e"); err != nil {
@@ -435,6 +436,35 @@ func TestAServerThatAnswersSlowlyWaitsForItself(t *testing.T) {
 	}
 	close(goOn)
 	all.Wait()
+}
+
+func TestConnectionsThatAreBeingMadeEndWithTheClient(t *testing.T) {
+	dialling, ended := make(chan struct{}), make(chan struct{})
+	c := newWorld(t).client(func(o *Options) {
+		o.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			close(dialling)
+			<-ctx.Done()
+			close(ended)
+			return nil, ctx.Err()
+		}
+	})
+	ctx, giveUp := context.WithCancel(t.Context())
+	asked := make(chan error)
+	go func() {
+		_, err := c.Event(ctx, "10.0.0.1", "$e")
+		asked <- err
+	}()
+	<-dialling
+	giveUp()
+	if err := <-asked; !errors.Is(err, ErrUnreachable) {
+		t.Error(err)
+	}
+	began := time.Now()
+	c.Close()
+	<-ended
+	if took := time.Since(began); took > dialTimeout/2 {
+		t.Errorf("it took %s", took)
+	}
 }
 
 func FuzzErrors(f *testing.F) {

@@ -20,7 +20,7 @@ const (
 
 // pdus is what most answers with events consist of.
 type pdus struct {
-	PDUs []json.RawMessage `json:"pdus"`
+	PDUs fedtypes.List[json.RawMessage] `json:"pdus"`
 }
 
 // Event returns one event.
@@ -42,7 +42,7 @@ func (c *Client) Event(ctx context.Context, to id.ServerName, event id.EventID) 
 func (c *Client) State(ctx context.Context, to id.ServerName, room id.RoomID, event id.EventID) (fedtypes.StateAnswer, error) {
 	var answer struct {
 		pdus
-		AuthChain []json.RawMessage `json:"auth_chain"`
+		AuthChain fedtypes.List[json.RawMessage] `json:"auth_chain"`
 	}
 	err := c.ask(ctx, to, call{
 		name: "state", method: http.MethodGet, path: path(v1+"/state", string(room)), query: url.Values{"event_id": {string(event)}},
@@ -54,8 +54,8 @@ func (c *Client) State(ctx context.Context, to id.ServerName, room id.RoomID, ev
 // StateIDs returns the ids of the state of a room before an event.
 func (c *Client) StateIDs(ctx context.Context, to id.ServerName, room id.RoomID, event id.EventID) (fedtypes.StateIDsAnswer, error) {
 	var answer struct {
-		State     []string `json:"pdu_ids"`
-		AuthChain []string `json:"auth_chain_ids"`
+		State     fedtypes.List[string] `json:"pdu_ids"`
+		AuthChain fedtypes.List[string] `json:"auth_chain_ids"`
 	}
 	err := c.ask(ctx, to, call{
 		name: "state_ids", method: http.MethodGet, path: path(v1+"/state_ids", string(room)), query: url.Values{"event_id": {string(event)}},
@@ -80,7 +80,7 @@ func eventIDs(texts []string) []id.EventID {
 // Spec: server-server-api#retrieving-event-authorisation-information
 func (c *Client) EventAuth(ctx context.Context, to id.ServerName, room id.RoomID, event id.EventID) ([]json.RawMessage, error) {
 	var answer struct {
-		AuthChain []json.RawMessage `json:"auth_chain"`
+		AuthChain fedtypes.List[json.RawMessage] `json:"auth_chain"`
 	}
 	err := c.ask(ctx, to, call{
 		name: "event_auth", method: http.MethodGet, path: path(v1+"/event_auth", string(room), string(event)), limit: roomAnswer, time: longAnswer,
@@ -109,7 +109,7 @@ func (c *Client) MissingEvents(ctx context.Context, to id.ServerName, room id.Ro
 		"earliest_events": ids(want.Earliest), "latest_events": ids(want.Latest), "limit": want.Limit, "min_depth": max(want.MinDepth, 0),
 	}
 	var answer struct {
-		Events []json.RawMessage `json:"events"`
+		Events fedtypes.List[json.RawMessage] `json:"events"`
 	}
 	err := c.ask(ctx, to, call{
 		name: "get_missing_events", method: http.MethodPost, path: path(v1+"/get_missing_events", string(room)), body: body, limit: batchAnswer,

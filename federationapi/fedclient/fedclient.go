@@ -112,6 +112,7 @@ func New(o Options) (*Client, error) {
 
 // Close ends what runs in the background and closes the connections.
 func (c *Client) Close() {
+	c.net.close()
 	c.work.Stop()
 	c.servers.CloseIdleConnections()
 	c.plain.CloseIdleConnections()

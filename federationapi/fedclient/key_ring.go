@@ -22,6 +22,10 @@ const (
 	keyRetry    = 10 * time.Second
 	keyRetryMax = 10 * time.Minute
 	keyTimeout  = 20 * time.Second
+	// maxStrange is how many documents with keys that were not known before are stored at once, and strangeEvery after what time one more is.
+	// Whoever has a domain can make up any number of servers with any number of keys; those that are too many are known in memory only.
+	maxStrange   = 10_000
+	strangeEvery = 10 * time.Second
 )
 
 // KeyRing knows what servers sign with. It is safe for concurrent use.
@@ -34,8 +38,10 @@ type KeyRing struct {
 	own      ownKeys
 	fetching flight.Group[*serverKeys]
 
-	mu    sync.Mutex
-	known map[id.ServerName]*serverKeys
+	mu        sync.Mutex
+	known     map[id.ServerName]*serverKeys
+	strange   float64 // documents that may be stored now
+	strangeAt time.Time
 }
 
 // NewKeyRing returns a KeyRing that fetches keys through client. store may be nil: then keys are forgotten with the ring. Notaries are asked,
@@ -43,6 +49,7 @@ type KeyRing struct {
 func NewKeyRing(client *Client, store *storage.Store, notaries []id.ServerName) *KeyRing {
 	return &KeyRing{
 		client: client, store: store, clock: client.clock, log: client.log, notaries: notaries, known: map[id.ServerName]*serverKeys{},
+		strange: maxStrange, strangeAt: client.clock.Now(),
 	}
 }
 
@@ -166,13 +173,12 @@ func (k *KeyRing) renew(ctx context.Context, server id.ServerName, before *serve
 		k.log.Debug("keys of a server not fetched", slog.String("server", string(server)), slog.Any("error", err))
 		return &serverKeys{keys: before.keys, asked: now, failures: before.failures + 1}
 	}
-	keys := make(map[string]verifyKey, len(before.keys)+len(document.keys))
-	for keyID, key := range before.keys {
-		keys[keyID] = key
-	}
-	if k.store == nil {
-		for keyID, key := range verifyKeys(document.keys) {
-			keys[keyID] = key
+	if k.store == nil || !k.mayStore(before, document, now) {
+		keys := verifyKeys(document.keys)
+		for keyID, key := range before.keys {
+			if _, again := keys[keyID]; !again && (key.document != 0 || k.store == nil) {
+				keys[keyID] = key
+			}
 		}
 		return &serverKeys{keys: keys, asked: now}
 	}
@@ -189,6 +195,26 @@ func (k *KeyRing) renew(ctx context.Context, server id.ServerName, before *serve
 		rows = document.keys
 	}
 	return &serverKeys{keys: verifyKeys(rows), asked: now}
+}
+
+// mayStore says whether a document may be stored, in view of what is stored of its server.
+func (k *KeyRing) mayStore(before *serverKeys, document keyDocument, now time.Time) bool {
+	news := false
+	for _, key := range document.keys {
+		news = news || before.keys[key.KeyID].document == 0
+	}
+	if !news {
+		return true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.strange = min(maxStrange, k.strange+max(now.Sub(k.strangeAt), 0).Seconds()/strangeEvery.Seconds())
+	k.strangeAt = now
+	if k.strange < 1 {
+		return false
+	}
+	k.strange--
+	return true
 }
 
 // fetch gets the keys of a server: from itself, else from the first notary that knows them.
@@ -215,7 +241,7 @@ func (k *KeyRing) fetch(ctx context.Context, server id.ServerName, urgent bool) 
 // Spec: server-server-api#querying-keys-through-another-server
 func (k *KeyRing) fetchFrom(ctx context.Context, notary, server id.ServerName) (keyDocument, error) {
 	now := k.clock.Now()
-	answers, err := k.client.queryKeys(ctx, notary, server, now.UnixMilli())
+	answers, err := k.client.queryKeys(ctx, notary, server)
 	if err != nil {
 		return keyDocument{}, err
 	}

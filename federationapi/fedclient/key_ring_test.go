@@ -495,6 +495,62 @@ func TestRequestsNeedKeysThatAreValidNow(t *testing.T) {
 	}
 }
 
+func TestOnlySoManyStrangersAreWrittenDown(t *testing.T) {
+	store := storagetest.Open(t)
+	w := newWorld(t)
+	c := w.client()
+	k := NewKeyRing(c, store, nil)
+	k.strange = 1
+	ask := func(p *peer) {
+		t.Helper()
+		p.publish(c.clock.Now().Add(time.Hour))
+		r := p.signedBy(t, "GET", "/_matrix/federation/v1/event/$e", "", "us.example")
+		if _, err := k.AuthenticateServer(t.Context(), r, nil); err != nil {
+			t.Errorf("%s: %v", p.name, err)
+		}
+	}
+	first, second := w.peer("first.example", "10.0.0.1"), w.peer("second.example", "10.0.0.2")
+	stored := func(want ...int) {
+		t.Helper()
+		for i, p := range []*peer{first, second} {
+			if keys, err := k.load(t.Context(), p.name); err != nil || len(keys) != want[i] {
+				t.Errorf("%d keys of %s are stored, want %d: %v", len(keys), p.name, want[i], err)
+			}
+		}
+	}
+	ask(first)
+	ask(second)
+	stored(1, 0)
+	fakeClock(c).Advance(2 * time.Hour) // what is known is no longer valid
+	first.keyID = "ed25519:2"
+	ask(first)
+	ask(second)
+	stored(2, 1)
+	k.strange, k.strangeAt = 0, c.clock.Now()
+	fakeClock(c).Advance(2 * keyInterval)
+	second.keyID = "ed25519:2"
+	k.strangeAt = c.clock.Now()
+	ask(second)
+	stored(2, 1)
+}
+
+func TestAPanicOnManyProcessorsIsOneOfTheCaller(t *testing.T) {
+	for _, n := range []int{1, 1000} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("with %d nothing panicked", n)
+				}
+			}()
+			spread(n, func(i int) {
+				if i == n-1 {
+					panic("here")
+				}
+			})
+		}()
+	}
+}
+
 func BenchmarkVerifyEvents(b *testing.B) {
 	c, err := New(Options{Name: peerName, KeyID: "ed25519:1", Key: testKey("b")})
 	if err != nil {

@@ -31,8 +31,8 @@ func (c *Client) keys(ctx context.Context, to id.ServerName, urgent bool, now ti
 // maxNotaryAnswers is how many documents of one server are looked at.
 const maxNotaryAnswers = 16
 
-// queryKeys asks a notary for the keys of a server, valid until a moment.
-func (c *Client) queryKeys(ctx context.Context, notary, server id.ServerName, until int64) ([]json.RawMessage, error) {
+// queryKeys asks a notary for all keys of a server.
+func (c *Client) queryKeys(ctx context.Context, notary, server id.ServerName) ([]json.RawMessage, error) {
 	var answer keyAnswer
 	err := c.ask(ctx, notary, call{
 		name: "keys_query_notary", method: http.MethodPost, path: "/_matrix/key/v2/query", limit: mib, time: 15 * time.Second,

@@ -32,10 +32,13 @@ type network struct {
 	connect  func(ctx context.Context, network, address string) (net.Conn, error)
 	roots    *x509.CertPool
 	sessions tls.ClientSessionCache
+	open     context.Context // ends when the client is closed; it is no caller's
+	close    context.CancelFunc
 }
 
 func newNetwork(o Options) *network {
 	n := &network{guard: o.Guard, resolver: o.Resolver, connect: o.Dial, roots: o.RootCAs, sessions: tls.NewLRUClientSessionCache(sessions)}
+	n.open, n.close = context.WithCancel(context.Background())
 	if n.guard == nil {
 		n.guard = safehttp.NewGuard(nil, nil)
 	}
@@ -47,6 +50,16 @@ func newNetwork(o Options) *network {
 		n.connect = dialer.DialContext
 	}
 	return n
+}
+
+// within is the context of making a connection. When nobody waits for it any more, net/http goes on with that, but not when the client is closed.
+func (n *network) within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	stop := context.AfterFunc(n.open, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // target is a host to connect to, a name or an address, and the port.
@@ -89,7 +102,7 @@ func (n *network) addresses(ctx context.Context, host string) ([]netip.Addr, err
 
 // dial connects to the first of the targets that can be.
 func (n *network) dial(ctx context.Context, targets ...target) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := n.within(ctx, connectTimeout)
 	defer cancel()
 	var failed []error
 	for _, t := range targets {
@@ -163,7 +176,7 @@ func (n *network) tlsConfig(name string) *tls.Config {
 
 // secure makes the TLS connection: the certificate has to be good for name, which is a DNS name or an address.
 func (n *network) secure(ctx context.Context, conn net.Conn, name string) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	ctx, cancel := n.within(ctx, handshakeTimeout)
 	defer cancel()
 	secured := tls.Client(conn, n.tlsConfig(name))
 	if err := secured.HandshakeContext(ctx); err != nil {

@@ -68,11 +68,11 @@ func (c *Client) MakeKnock(ctx context.Context, to id.ServerName, room id.RoomID
 // SendJoin hands a signed join in and returns the room.
 func (c *Client) SendJoin(ctx context.Context, to id.ServerName, room id.RoomID, event id.EventID, pdu json.RawMessage) (fedtypes.JoinAnswer, error) {
 	var answer struct {
-		Event          json.RawMessage   `json:"event"`
-		State          []json.RawMessage `json:"state"`
-		AuthChain      []json.RawMessage `json:"auth_chain"`
-		MembersOmitted bool              `json:"members_omitted"`
-		Servers        []string          `json:"servers_in_room"`
+		Event          json.RawMessage                `json:"event"`
+		State          fedtypes.List[json.RawMessage] `json:"state"`
+		AuthChain      fedtypes.List[json.RawMessage] `json:"auth_chain"`
+		MembersOmitted bool                           `json:"members_omitted"`
+		Servers        fedtypes.List[string]          `json:"servers_in_room"`
 	}
 	err := c.ask(ctx, to, call{
 		name: "send_join", method: http.MethodPut, path: path(v2+"/send_join", string(room), string(event)), body: pdu,
@@ -105,7 +105,7 @@ func (c *Client) SendLeave(ctx context.Context, to id.ServerName, room id.RoomID
 func (c *Client) SendKnock(ctx context.Context, to id.ServerName, room id.RoomID, event id.EventID,
 	pdu json.RawMessage) ([]json.RawMessage, error) {
 	var answer struct {
-		State []json.RawMessage `json:"knock_room_state"`
+		State fedtypes.List[json.RawMessage] `json:"knock_room_state"`
 	}
 	err := c.ask(ctx, to, call{
 		name: "send_knock", method: http.MethodPut, path: path(v1+"/send_knock", string(room), string(event)), body: pdu, limit: 4 * mib,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -178,7 +179,7 @@ func (k *KeyRing) prepare(ctx context.Context, checks [][]check) {
 	all.Wait()
 }
 
-// spread calls fn for 0 to n-1, on all processors where that pays.
+// spread calls fn for 0 to n-1, on all processors where that pays. A panic of fn is one of the caller, who may survive it.
 func spread(n int, fn func(i int)) {
 	const pays = 16
 	workers := min(runtime.GOMAXPROCS(0), n/pays+1)
@@ -189,14 +190,25 @@ func spread(n int, fn func(i int)) {
 		return
 	}
 	var all sync.WaitGroup
+	panics := make(chan string, workers)
 	for w := range workers {
 		all.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					panics <- fmt.Sprintf("%v\n%s", p, debug.Stack())
+				}
+			}()
 			for i := w; i < n; i += workers {
 				fn(i)
 			}
 		})
 	}
 	all.Wait()
+	select {
+	case p := <-panics:
+		panic(p)
+	default:
+	}
 }
 
 // VerifyJSON says whether a server has signed an object at a moment, in ms since the epoch, with a key that was valid then: nil, or what is wrong.

@@ -3,6 +3,8 @@ package directory
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -155,7 +157,14 @@ func (w *walk) ask(ctx context.Context, todo []step) error {
 	var group sync.WaitGroup
 	for i, at := range wanted {
 		if slices.ContainsFunc(fresh, func(f step) bool { return f.room == at.room }) {
-			group.Go(func() { trees[i] = w.s.askAny(ctx, at) })
+			group.Go(func() {
+				defer func() {
+					if p := recover(); p != nil {
+						w.s.log.Error("reading a room of another server panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+					}
+				}()
+				trees[i] = w.s.askAny(ctx, at)
+			})
 		}
 	}
 	group.Wait()

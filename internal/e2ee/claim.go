@@ -133,10 +133,11 @@ func (s *Service) claimRemote(ctx context.Context, out *ClaimAnswer, users map[i
 //
 // Spec: server-server-api#post_matrixfederationv1userkeysclaim
 func (s *Service) claimFrom(ctx context.Context, server id.ServerName, wishes []wish) ([]storage.OneTimeKey, error) {
-	if err := s.fetches.enter(ctx); err != nil {
+	leave, err := s.fetches.enter(ctx, server)
+	if err != nil {
 		return nil, err
 	}
-	defer s.fetches.leave()
+	defer leave()
 	claims := map[id.UserID]map[id.DeviceID]string{}
 	for _, w := range wishes {
 		if claims[w.user] == nil {

@@ -63,7 +63,7 @@ type Service struct {
 func New(d Deps) *Service {
 	return &Service{
 		server: d.Server, store: d.Store, hub: d.Hub, clock: d.Clock, log: d.Log, remote: d.Remote, outbound: d.Outbound,
-		deviceNames: d.DeviceNames, work: flight.NewOwner(d.Log), fetches: newFetches(),
+		deviceNames: d.DeviceNames, work: flight.NewOwner(d.Log), fetches: newFetches(d.Clock),
 	}
 }
 

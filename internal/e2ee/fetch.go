@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/gate"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
@@ -21,8 +23,11 @@ const (
 	// Spec: client-server-api#post_matrixclientv3keysquery
 	defaultWait = 10 * time.Second
 	maxWait     = 30 * time.Second
-	// maxAsking is the number of requests for keys that are under way at the same time, to all servers together.
-	maxAsking = 64
+	// maxAsking is the number of requests for keys that are under way at the same time, to all servers together, and maxAskingOne to one of them;
+	// maxUnasked is how many may wait for that.
+	maxAsking    = 64
+	maxAskingOne = 4
+	maxUnasked   = 1000
 	// fetchBatch is how many users a server is asked for at once, storeBatch how many lists are stored in one transaction.
 	fetchBatch = 200
 	storeBatch = 20
@@ -40,9 +45,10 @@ func bounded(wait time.Duration) time.Duration {
 
 // fetches are the requests for keys that are under way. Whoever wants the keys of the same user at the same time waits for the same request.
 type fetches struct {
-	mu    sync.Mutex
-	users map[id.UserID]*fetch
-	slots chan struct{}
+	mu      sync.Mutex
+	users   map[id.UserID]*fetch
+	slots   chan struct{}
+	servers *gate.Gate[id.ServerName]
 }
 
 // fetch is the keys of one user on their way. keys and err are there when done is closed.
@@ -59,8 +65,10 @@ var (
 	errAlone    = errors.New("this server does not federate")
 )
 
-func newFetches() fetches {
-	return fetches{users: map[id.UserID]*fetch{}, slots: make(chan struct{}, maxAsking)}
+func newFetches(c clock.Clock) fetches {
+	return fetches{
+		users: map[id.UserID]*fetch{}, slots: make(chan struct{}, maxAsking), servers: gate.New[id.ServerName](c, maxAskingOne, maxUnasked, maxWait),
+	}
 }
 
 // begin finds the fetches of users that are under way, and makes those that are not, which fresh are.
@@ -89,17 +97,20 @@ func (f *fetches) end(list []*fetch) {
 	}
 }
 
-// enter waits for a place among the requests under way; leave gives it back.
-func (f *fetches) enter(ctx context.Context) error {
+// enter waits for a place among the requests to a server that are under way; leave gives it back.
+func (f *fetches) enter(ctx context.Context, server id.ServerName) (leave func(), err error) {
+	done, err := f.servers.Enter(ctx, server)
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case f.slots <- struct{}{}:
-		return nil
+		return func() { <-f.slots; done() }, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		done()
+		return nil, ctx.Err()
 	}
 }
-
-func (f *fetches) leave() { <-f.slots }
 
 // remoteKeys is the keys of users of other servers: from the lists that are up to date, else from the servers. Users that the servers do not
 // know are missing; failures has the servers that gave no answer in time.
@@ -265,16 +276,17 @@ func (s *Service) start(ctx context.Context, list []*fetch, ask func(context.Con
 	}
 }
 
-// askAndKeep asks for the keys of users and stores those of the users that we follow.
+// askAndKeep asks for the keys of users of one server and stores those of the users that we follow.
 func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(context.Context, []id.UserID) (map[id.UserID]*userKeys, error)) (
 	map[id.UserID]*userKeys, error) {
-	if err := s.fetches.enter(ctx); err != nil {
+	leave, err := s.fetches.enter(ctx, users[0].Server())
+	if err != nil {
 		return nil, err
 	}
-	defer s.fetches.leave()
+	defer leave()
 	var before map[id.UserID]*storage.RemoteList
 	var pos int64
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
 		if before, err = tx.RemoteLists(users); err != nil {
 			return err
 		}

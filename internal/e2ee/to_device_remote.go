@@ -96,12 +96,21 @@ func (s *Service) ReceiveToDevice(ctx context.Context, origin id.ServerName, con
 		if err != nil || !fresh {
 			return err
 		}
+		reached := 0
 		send := func(u id.UserID, d id.DeviceID, m storage.DeviceMessage) ([]id.DeviceID, error) {
-			return tx.SendToDeviceWithin(maxInbox, u, d, m)
+			devices, err := tx.SendToDeviceWithin(maxInbox, u, d, m)
+			reached += len(devices)
+			return devices, err
 		}
-		return s.deliver(tx, m.Sender, m.Type, local, m.Messages, send)
+		err = s.deliver(tx, m.Sender, m.Type, local, m.Messages, send)
+		if err == nil && reached == 0 {
+			err = errNobody // nor is the message noted: the database could be filled with what nobody gets
+		}
+		return err
 	})
 }
+
+var errNobody = merr.New(merr.NotFound, "There is no device that could take any of the messages")
 
 func directMessageFrom(origin id.ServerName, content json.RawMessage) (*directMessage, error) {
 	var m directMessage

@@ -214,3 +214,24 @@ func TestParseClaimed(t *testing.T) {
 		t.Error("an answer that is not JSON was read")
 	}
 }
+
+func TestMessagesToNobodyLeaveNoTrace(t *testing.T) {
+	w := newWorld(t)
+	there := w.there()
+	send := func(device id.DeviceID) error {
+		text, err := json.Marshal(directMessage{alice, "m.test", "1", Messages{bob: {device: json.RawMessage(`{}`)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return there.ReceiveToDevice(t.Context(), "here", text)
+	}
+	if err := send("gone"); !merr.HasCode(err, merr.NotFound) {
+		t.Errorf("to a device that is not there: %v", err)
+	}
+	for range 2 { // under the same id: it was not noted before, and is now
+		if err := send("B"); err != nil {
+			t.Error(err)
+		}
+	}
+	there.expectInbox(bob, "B", "@alice:here m.test {}")
+}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
+	"github.com/hearthd/hearth/storage/storagetest"
 )
 
 // CurrentState is the state of a room as somebody's server sees it: event ids by "type|key". It is nil for those who may not see it.
@@ -137,6 +138,12 @@ func (u *User) PageBack(room id.RoomID) []Event {
 	}
 	u.t.Fatalf("%s pages back through %s without end", u.ID, room)
 	return nil
+}
+
+// Consistent fails the test unless what the server keeps beside the state of its rooms says the same as that.
+func (s *Server) Consistent() {
+	s.t.Helper()
+	storagetest.Consistent(s.t, s.app.Store(), s.Name)
 }
 
 // look reads what a server has stored.

@@ -46,7 +46,7 @@ func (s *Server) Sees(ev *storage.Event) (bool, error) {
 	if ev.Room != s.room.NID {
 		return false, nil
 	}
-	if ev.Status == storage.Outlier {
+	if ev.Status == storage.Outlier && ev.StateKey != nil {
 		return s.joined, nil
 	}
 	if s.erased[ev.Sender] != 0 {

@@ -133,3 +133,31 @@ func TestServerSees(t *testing.T) {
 		})
 	}
 }
+
+// What was fetched only because others refer to it has no moment: a message of it is shown to those only who may see all history.
+func TestServerSeesOfEventsWithoutAMoment(t *testing.T) {
+	for visibility, want := range map[string]bool{"shared": true, "invited": false, "joined": false, "world_readable": true} {
+		s := storagetest.Open(t)
+		r := storagetest.NewRoom(t, s, "!room:one", alice)
+		r.Member(carol, carol, "join")
+		r.State(alice, "m.room.history_visibility", "", fmt.Sprintf(`{"history_visibility":%q}`, visibility))
+		err := s.Update(t.Context(), func(tx *storage.Tx) error {
+			v, err := ForServer(&tx.ReadTx, r.Row, "two")
+			if err != nil {
+				return err
+			}
+			message := &storage.Event{ID: "$x", Room: r.Row.NID, Type: "m.room.message", Sender: alice, Status: storage.Outlier}
+			name := &storage.Event{ID: "$y", Room: r.Row.NID, Type: "m.room.name", StateKey: new(string), Sender: alice, Status: storage.Outlier}
+			if ok, err := v.Sees(message); err != nil || ok != want {
+				t.Errorf("%s: a message is seen: %t, %v", visibility, ok, err)
+			}
+			if ok, err := v.Sees(name); err != nil || !ok {
+				t.Errorf("%s: state is seen: %t, %v", visibility, ok, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

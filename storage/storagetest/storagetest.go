@@ -27,6 +27,15 @@ func Open(t testing.TB) *storage.Store {
 	return Reopen(t, SQLiteConfig(t))
 }
 
+// OpenAny is Open over PostgreSQL where PostgresEnv is set.
+func OpenAny(t testing.TB) *storage.Store {
+	t.Helper()
+	if os.Getenv(PostgresEnv) != "" {
+		return Reopen(t, PostgresConfig(t))
+	}
+	return Open(t)
+}
+
 // Each runs fn as a subtest over a fresh SQLite store and, where PostgresEnv is set, over a fresh PostgreSQL schema.
 func Each(t *testing.T, fn func(t *testing.T, s *storage.Store)) {
 	t.Helper()

@@ -197,7 +197,7 @@ func (h *head) fill(floor int64, events, support []*pdu.Event) (filled int, err 
 			if err != nil && !isNotFound(err) {
 				return 0, err
 			}
-			here := err == nil && known.Room == gap.Room && known.Status != storage.Outlier
+			here := err == nil && known.Room == gap.Room && (known.Pos != 0 || known.StateAfter != 0) // or judged, in its place in the graph
 			if !here && !placed[p] && !slices.Contains(gap.Missing, p) && len(gap.Missing) < maxMissing {
 				gap.Missing = append(gap.Missing, p)
 			}

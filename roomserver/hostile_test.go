@@ -194,6 +194,38 @@ func TestAnEventThatCannotBeStoredDoesNotKeepOutOthers(t *testing.T) {
 	}
 }
 
+func TestARejectedEventDoesNotEndHistory(t *testing.T) {
+	c := newTown(t, CreateRequest{})
+	c.deliver()
+	carol := c.a.user("carol") // who is not in the room
+	first := c.a.say(c.room, c.alice, "first")
+	c.lose(c.a)
+	after := func(prev id.EventID, sender id.UserID, body string) (id.EventID, json.RawMessage) {
+		t.Helper()
+		p := place{version: c.a.versions["11"], room: c.room, prev: []id.EventID{prev}, auth: c.a.event(first).AuthEventIDs(), depth: c.a.event(first).Depth + 1, ts: 1}
+		event, raw, err := c.a.build(draft{typ: "m.room.message", sender: sender, content: must(map[string]string{"body": body})}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return event, raw
+	}
+	bad, badRaw := after(first, carol, "bad")
+	last, lastRaw := after(bad, c.alice, "last")
+	if err := c.b.update(context.Background(), c.room, func(h *head) error {
+		_, err := h.tx.AddGap(h.room().NID, []id.EventID{last})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.history = []json.RawMessage{lastRaw, badRaw, c.a.event(first).JSON}
+	if _, err := c.b.Backfill(context.Background(), c.room, 1<<62, 10); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.b.bodies(c.room); !slices.Equal(got, []string{"first", "last"}) {
+		t.Errorf("the timeline is %v", got)
+	}
+}
+
 func TestParentsThatDoNotExistDoNotHideTheOthers(t *testing.T) {
 	c := newTown(t, CreateRequest{})
 	c.deliver()

@@ -36,6 +36,9 @@ func (e *Error) Error() string {
 // MatrixError returns what programs look at, for those who must not import this package: the room server.
 func (e *Error) MatrixError() (status int, code string) { return e.Status, e.Code }
 
+// LeaveAlone returns for how long the server asks to be left alone.
+func (e *Error) LeaveAlone() time.Duration { return e.RetryAfter }
+
 // MatrixMessage returns what the server says to people.
 func (e *Error) MatrixMessage() string { return e.Message }
 

@@ -171,7 +171,7 @@ func (s *Sender) failed(ctx context.Context, d *destination, t *transaction, err
 	if d.failures >= patient {
 		s.shorten(ctx, d)
 	}
-	until := now.Add(pauseAfter(d.failures))
+	until := now.Add(max(pauseAfter(d.failures), wished(err)))
 	if b := s.client.Backoff(d.name); b.After(until) {
 		until = b
 	}
@@ -182,6 +182,20 @@ func (s *Sender) failed(ctx context.Context, d *destination, t *transaction, err
 func pauseAfter(failures int) time.Duration {
 	const first, longest = time.Second, 15 * time.Minute
 	return min(first<<min(max(failures-1, 0), 10), longest)
+}
+
+// wished is for how long the other server asks to be left alone, if it does.
+//
+// Spec: client-server-api#rate-limiting
+func wished(err error) time.Duration {
+	var answer interface {
+		error
+		LeaveAlone() time.Duration
+	}
+	if errors.As(err, &answer) {
+		return answer.LeaveAlone()
+	}
+	return 0
 }
 
 // answerOf is the status of the other server's answer, if the failure is one.

@@ -37,6 +37,11 @@ type answer int
 func (a answer) Error() string                             { return fmt.Sprint("status ", int(a)) }
 func (a answer) MatrixError() (status int, errcode string) { return int(a), "M_BAD_JSON" }
 
+// busy is a server that asks to be left alone for a minute.
+type busy struct{ answer }
+
+func (busy) LeaveAlone() time.Duration { return time.Minute }
+
 // network is a client whose requests are answered by the test.
 type network struct {
 	requests chan *request
@@ -489,6 +494,23 @@ func TestARefusalOfTheServerItselfIsNoReasonToDropAnything(t *testing.T) {
 		r.clock.Advance(pauseAfter(i + 1))
 	}
 	r.sent("a", nil)
+	check(t, "left", 0, r.left(two))
+}
+
+func TestAServerThatAsksForItIsLeftAlone(t *testing.T) {
+	r := newRig(t, storagetest.Open(t))
+	r.say("a", two)
+	r.sent("a", busy{429})
+	r.pass(1, time.Minute-time.Millisecond)
+	r.clock.BlockUntil(1)
+	select {
+	case q := <-r.network.requests:
+		t.Errorf("a request was made too early: %s", q.body)
+	default:
+	}
+	r.pass(1, time.Millisecond)
+	r.sent("a", nil)
+	r.pass(1, gap)
 	check(t, "left", 0, r.left(two))
 }
 

@@ -33,7 +33,6 @@ type Network struct {
 	cut   map[link]bool
 	delay map[link]time.Duration
 	wires map[*wire]bool
-	dials map[link]int
 	txn   int
 }
 
@@ -63,7 +62,7 @@ func NewNetwork(t testing.TB) *Network {
 	t.Helper()
 	return &Network{
 		t: t, ca: newAuthority(t), hosts: map[id.ServerName]*host{}, cut: map[link]bool{}, delay: map[link]time.Duration{},
-		wires: map[*wire]bool{}, dials: map[link]int{},
+		wires: map[*wire]bool{},
 	}
 }
 
@@ -226,13 +225,6 @@ func (n *Network) Delay(a, b id.ServerName, by time.Duration) {
 	n.delay[between(a, b)] = by
 }
 
-// Dials is how often one of two servers has tried to connect to the other.
-func (n *Network) Dials(a, b id.ServerName) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.dials[between(a, b)]
-}
-
 // Socket is the network as one server sees it: its resolver, and its way out. Without a network it finds and reaches nobody.
 type Socket struct {
 	net  *Network
@@ -288,7 +280,6 @@ func (n *Network) route(from id.ServerName, to string) (l link, at string, delay
 	for _, h := range n.hosts {
 		if h.addr.String() == to || string(h.name) == to {
 			l = between(from, h.name)
-			n.dials[l]++
 			if !n.cut[l] {
 				at = h.at
 			}

@@ -202,7 +202,8 @@ func TestARejectedEventDoesNotEndHistory(t *testing.T) {
 	c.lose(c.a)
 	after := func(prev id.EventID, sender id.UserID, body string) (id.EventID, json.RawMessage) {
 		t.Helper()
-		p := place{version: c.a.versions["11"], room: c.room, prev: []id.EventID{prev}, auth: c.a.event(first).AuthEventIDs(), depth: c.a.event(first).Depth + 1, ts: 1}
+		said := c.a.event(first)
+		p := place{version: c.a.versions["11"], room: c.room, prev: []id.EventID{prev}, auth: said.AuthEventIDs(), depth: said.Depth + 1, ts: 1}
 		event, raw, err := c.a.build(draft{typ: "m.room.message", sender: sender, content: must(map[string]string{"body": body})}, p)
 		if err != nil {
 			t.Fatal(err)

@@ -258,7 +258,9 @@ func (in *intake) claim(ctx context.Context, event id.EventID) (map[storage.Stat
 		if err != nil {
 			return nil, nil, err
 		}
-		outliers = in.supporting(ctx, append(answer.State, answer.AuthChain...))
+		// Only what was named and is missing is worth the work of looking at its signatures.
+		events := in.read(append(answer.State, answer.AuthChain...), map[id.EventID]error{})
+		outliers = in.verified(ctx, slices.DeleteFunc(events, func(e *pdu.Event) bool { return !seen[e.ID] }), nil)
 	} else {
 		outliers = in.each(ctx, missing)
 	}

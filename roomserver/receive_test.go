@@ -155,6 +155,24 @@ func TestALongGapIsLeftAndFilledLater(t *testing.T) {
 	}
 }
 
+func TestAVeryLongGapIsCrossedWithTheWholeState(t *testing.T) {
+	c := newTown(t, CreateRequest{})
+	c.deliver()
+	c.most = 1
+	for i := range maxOneByOne + 10 {
+		if err := c.a.Join(context.Background(), MemberRequest{Room: c.room, Sender: c.a.user(fmt.Sprint("member", i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.lose(c.a)
+	c.a.say(c.room, c.alice, "after")
+	c.deliver()
+	if got := c.b.bodies(c.room); !slices.Equal(got, []string{"after"}) || c.calls["state"] == 0 {
+		t.Errorf("the timeline is %v, asked for %v", got, c.calls)
+	}
+	c.sameState(c.room, c.a, c.b)
+}
+
 func TestForksComeTogether(t *testing.T) {
 	for _, version := range []string{"1", "2", "6", "9", "10", "11", "12"} {
 		t.Run("version "+version, func(t *testing.T) {

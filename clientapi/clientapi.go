@@ -12,6 +12,7 @@ import (
 	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
+	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
@@ -28,6 +29,7 @@ type Deps struct {
 	E2EE      *e2ee.Service
 	EDUs      *edu.Service
 	Syncer    *syncer.Syncer
+	Pushers   *pusher.Service
 	Clock     clock.Clock
 }
 
@@ -41,6 +43,7 @@ type API struct {
 	e2ee      *e2ee.Service
 	edus      *edu.Service
 	syncer    *syncer.Syncer
+	pushers   *pusher.Service
 	filters   *filterCache
 	clock     clock.Clock
 }
@@ -56,6 +59,7 @@ func New(d Deps) *API {
 		e2ee:      d.E2EE,
 		edus:      d.EDUs,
 		syncer:    d.Syncer,
+		pushers:   d.Pushers,
 		filters:   newFilterCache(),
 		clock:     d.Clock,
 	}
@@ -80,6 +84,7 @@ func (a *API) Routes() []web.Route {
 		a.presenceRoutes(),
 		a.profileRoutes(),
 		a.publicRoomRoutes(),
+		a.pusherRoutes(),
 		a.pushRuleRoutes(),
 		a.readMarkerRoutes(),
 		a.receiptRoutes(),

@@ -405,7 +405,7 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 			joined[at] = now
 		case at >= 0:
 			joined = slices.Delete(slices.Clone(joined), at, at+1)
-			if err := h.tx.ClearUnread(user, room.NID); err != nil {
+			if err := h.clearUnread(user); err != nil {
 				return err
 			}
 		}
@@ -413,6 +413,11 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 		h.auth.snap = &snapshot{events: snap.events, joined: joined, known: true, servers: snap.servers}
 	} else if err := h.countServer(user.Server(), before == spec.Join, m.Membership == spec.Join); err != nil {
 		return err
+	}
+	if local && m.Membership == spec.Invite {
+		if err := h.s.notifyInvited(h.tx, room, e, m); err != nil {
+			return err
+		}
 	}
 	return h.tx.SetMembership(m, local)
 }
@@ -483,41 +488,6 @@ func (h *head) index(e *storage.Event, content gjson.Result) error {
 		return nil
 	}
 	return h.redactLate(e)
-}
-
-// notify counts the event as unread for those local users whose push rules say so.
-func (h *head) notify(e *storage.Event) error {
-	members, err := h.auth.joined()
-	if err != nil || len(members) == 0 {
-		return err
-	}
-	found, err := h.s.accounts.Notifications(&h.tx.ReadTx, h.room(), e, members)
-	if err != nil || len(found) == 0 {
-		return err
-	}
-	var plain, highlight []id.UserID
-	for _, n := range found {
-		switch {
-		case n.User == e.Sender:
-		case n.Highlight:
-			highlight = append(highlight, n.User)
-		default:
-			plain = append(plain, n.User)
-		}
-	}
-	thread, err := h.tx.ThreadOf(e)
-	if err != nil {
-		return err
-	}
-	if len(plain) > 0 {
-		if err := h.tx.CountUnread(e.Room, thread, plain, false); err != nil {
-			return err
-		}
-	}
-	if len(highlight) > 0 {
-		return h.tx.CountUnread(e.Room, thread, highlight, true)
-	}
-	return nil
 }
 
 // finish writes the room back and tells everybody concerned after the commit.

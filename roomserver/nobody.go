@@ -29,6 +29,9 @@ func (p Peers) orNobody() Peers {
 	if p.Devices == nil {
 		p.Devices = nobody{}
 	}
+	if p.Pushers == nil {
+		p.Pushers = nobody{}
+	}
 	return p
 }
 
@@ -38,6 +41,10 @@ type nobody struct{}
 func (nobody) Wake([]id.ServerName) {}
 
 func (nobody) Joined(*storage.Tx, id.UserID, int64) error { return nil }
+
+func (nobody) Notify(*storage.Tx, *storage.Event, []storage.Notification) error { return nil }
+
+func (nobody) Recounted(*storage.Tx, id.UserID) error { return nil }
 
 func (nobody) VerifyEvents(_ context.Context, _ gomatrixserverlib.IRoomVersion, events []fedtypes.Signed) []error {
 	out := make([]error, len(events))

@@ -126,11 +126,16 @@ func (s *Server) keepOutside(tx *storage.Tx, version gomatrixserverlib.IRoomVers
 		return err
 	}
 	content := gjson.ParseBytes(stored.Content())
-	err = tx.SetMembership(storage.Membership{
+	m := storage.Membership{
 		User: user, Room: row.NID, RoomID: room, Membership: text(content.Get("membership")), Event: stored.NID, Pos: pos, Sender: stored.Sender,
 		Name: text(content.Get("displayname")), AvatarURL: text(content.Get("avatar_url")), Stripped: stripped,
-	}, true)
-	if err != nil {
+	}
+	if m.Membership == spec.Invite {
+		if err := s.notifyInvited(tx, row, stored, m); err != nil {
+			return err
+		}
+	}
+	if err := tx.SetMembership(m, true); err != nil {
 		return err
 	}
 	tx.OnCommit(func() { s.hub.Ring(pos, hub.User(user)) })

@@ -39,12 +39,21 @@ type Accounts interface {
 	CarryOver(tx *storage.Tx, user id.UserID, from, to id.RoomID) error
 }
 
-// Peers is how rooms reach other servers. They are joined in internal/app; the zero Peers reach nobody.
+// Peers is how rooms reach other servers, and phones. They are joined in internal/app; the zero Peers reach nobody.
 type Peers struct {
 	Remote   Remote
 	Verifier Verifier
 	Outbound Outbound
 	Devices  Devices
+	Pushers  Pushers
+}
+
+// Pushers tells the phones of our users. It is told in the transaction of what has happened.
+type Pushers interface {
+	// Notify is told of an event by its number, and of whom it notifies.
+	Notify(tx *storage.Tx, event *storage.Event, to []storage.Notification) error
+	// Recounted is told of a user for whom less is unread now.
+	Recounted(tx *storage.Tx, user id.UserID) error
 }
 
 // Devices tells other servers of the devices of our users. It is told, in the transaction, of each of them who has joined a room.

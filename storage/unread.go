@@ -1,6 +1,10 @@
 package storage
 
-import "github.com/hearthd/hearth/internal/id"
+import (
+	"encoding/json"
+
+	"github.com/hearthd/hearth/internal/id"
+)
 
 // Unread is how much a user has not read in one thread of a room; Thread is empty for the main timeline.
 type Unread struct {
@@ -13,6 +17,7 @@ type Unread struct {
 type Notification struct {
 	User      id.UserID
 	Highlight bool
+	Actions   json.RawMessage // of the push rule that matched, for pushers; shared: nobody may change it
 }
 
 // UnreadOf is the counts of one user in one room that are not 0.
@@ -66,4 +71,10 @@ func (tx *ReadTx) UnreadRooms(user id.UserID) (map[int64][]Unread, error) {
 		out[u.Room] = append(out[u.Room], u)
 	}
 	return out, err
+}
+
+// UnreadTotal is how many events a user has not read in all rooms together.
+func (tx *ReadTx) UnreadTotal(user id.UserID) (n int64, err error) {
+	err = tx.queryRow(`select coalesce(sum(notify), 0) from unread where user_id = $1`, string(user)).Scan(&n)
+	return n, err
 }

@@ -75,6 +75,7 @@ func commands() []command {
 		{name: "media quarantine", args: "MXC", summary: "hide an upload from everybody", run: quarantineMedia},
 		{name: "media release", args: "MXC", summary: "end a quarantine", run: releaseMedia},
 		{name: "media access", args: "MXC public|restricted|freeze", summary: "overrule the freeze for an upload, or no longer", run: setMediaAccess},
+		{name: "push test", args: "USER", summary: "send a notification to the user's phones and say what their gateways answer", run: testPushers},
 		{name: "federation check", args: "NAME", summary: "go to another server step by step and say what is wrong", run: checkFederation},
 		{name: "check-config", summary: "say what is wrong with the configuration", run: checkConfig},
 		{name: "version", summary: "print the version", run: printVersion},
@@ -142,6 +143,9 @@ func pick(args []string) (command, []string, error) {
 	}
 	if args[0] == "media" {
 		return command{}, nil, usagef("media needs one of show, quarantine, release and access; see hearth help")
+	}
+	if args[0] == "push" {
+		return command{}, nil, usagef("push needs test; see hearth help")
 	}
 	if args[0] == "federation" {
 		return command{}, nil, usagef("federation needs check; see hearth help")

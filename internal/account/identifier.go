@@ -166,5 +166,18 @@ func (s *Service) ParseLocal(text string) (id.UserID, error) {
 	return user, nil
 }
 
+// FindLocal is the id of a user of this server who can log in, named by it or by only its localpart. There being none is M_NOT_FOUND.
+func (s *Service) FindLocal(ctx context.Context, text string) (id.UserID, error) {
+	user, err := s.ParseLocal(text)
+	if err != nil {
+		return "", err
+	}
+	u, err := s.User(ctx, user)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && u.Deactivated() {
+		err = merr.New(merr.NotFound, "User not found.")
+	}
+	return user, err
+}
+
 // IsLocal reports whether a user belongs to this server.
 func (s *Service) IsLocal(user id.UserID) bool { return user.Server() == s.server }

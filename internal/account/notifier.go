@@ -57,7 +57,7 @@ func (n *Notifier) Notifications(tx *storage.ReadTx, room *storage.Room, e *stor
 			continue
 		}
 		if o := v.of(l, m); o.Notify {
-			out = append(out, storage.Notification{User: m.User, Highlight: o.Highlight})
+			out = append(out, storage.Notification{User: m.User, Highlight: o.Highlight, Actions: o.Actions})
 		}
 	}
 	return out, v.failed
@@ -104,10 +104,13 @@ func (n *Notifier) Outcome(tx *storage.ReadTx, room *storage.Room, e *storage.Ev
 	return v.of(l, member), v.failed
 }
 
-// notificationPower is the sender's level and what notifications need.
+// notificationPower is the sender's level and what notifications need. Of a room that is not here nobody has any power.
 func notificationPower(tx *storage.ReadTx, room *storage.Room, sender id.UserID) (push.Power, error) {
 	var p push.Power
 	create, err := tx.CurrentStateKey(room.NID, storage.StateKey{Type: "m.room.create"})
+	if errors.Is(err, storage.ErrNotFound) {
+		return p, nil
+	}
 	if err != nil {
 		return p, err
 	}

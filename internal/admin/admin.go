@@ -1,4 +1,4 @@
-// Package admin is how the command line reaches a running server: a few calls on accounts and media over a Unix socket that only the user who
+// Package admin is how the command line reaches a running server: a few calls on accounts, media and pushers over a Unix socket that only the user who
 // runs the server can open. Whoever can open it may do everything; it asks for no token, so it must never be reachable otherwise.
 package admin
 
@@ -11,6 +11,22 @@ import (
 type Server interface {
 	Accounts
 	Media
+	Pushers
+}
+
+// Pushers is what can be done with the pushers of users, who are named as Accounts has it.
+type Pushers interface {
+	// TestPushers sends a notification to all pushers of a user.
+	TestPushers(ctx context.Context, user string) ([]PushTrial, error)
+}
+
+// PushTrial is what has become of a notification that was sent to try a pusher.
+type PushTrial struct {
+	App     string        `json:"app"`
+	Device  string        `json:"device"`
+	Gateway string        `json:"gateway"`
+	Problem string        `json:"problem,omitempty"` // empty: the gateway has taken it
+	Took    time.Duration `json:"took"`
 }
 
 // Media is what can be done with single media, named by their mxc:// URI.

@@ -60,6 +60,10 @@ func (f *fake) SetMediaAccess(_ context.Context, mxc, access string) error {
 	return f.err
 }
 
+func (f *fake) TestPushers(_ context.Context, user string) ([]PushTrial, error) {
+	return []PushTrial{{App: "app of " + user, Gateway: "https://push.example.org/", Took: time.Second}, {Problem: "no answer"}}, f.err
+}
+
 // start serves what the command line asks for on a socket and returns its path.
 func start(t *testing.T, accounts Server) string {
 	t.Helper()
@@ -187,5 +191,22 @@ func TestMediaCallsReachTheServer(t *testing.T) {
 	want := []string{"quarantine " + mxc + " true", "quarantine " + mxc + " false", "access " + mxc + " public"}
 	if diff := cmp.Diff(want, f.calls); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestPushersAreTriedByTheServer(t *testing.T) {
+	f := &fake{}
+	client, err := Dial(t.Context(), start(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := f.TestPushers(t.Context(), "ann")
+	got, err := client.TestPushers(t.Context(), "ann")
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	f.err = errors.New("no such user")
+	if _, err := client.TestPushers(t.Context(), "ann"); err == nil || err.Error() != "no such user" {
+		t.Errorf("got %v", err)
 	}
 }

@@ -42,7 +42,9 @@ type answer struct {
 	User  string `json:"user,omitempty"`
 	Users []User `json:"users,omitempty"`
 	File  File   `json:"file,omitzero"`
-	Error string `json:"error,omitempty"`
+
+	Trials []PushTrial `json:"trials,omitempty"`
+	Error  string      `json:"error,omitempty"`
 }
 
 // Listen opens the socket, readable and writable for its owner only. A socket left behind by a server that died is replaced.
@@ -116,6 +118,10 @@ func Handler(server Server) http.Handler {
 	})
 	handle("/media/access", func(ctx context.Context, in call) (answer, error) {
 		return answer{}, server.SetMediaAccess(ctx, in.MXC, in.Access)
+	})
+	handle("/push/test", func(ctx context.Context, in call) (answer, error) {
+		trials, err := server.TestPushers(ctx, in.User)
+		return answer{Trials: trials}, err
 	})
 	return mux
 }
@@ -200,6 +206,12 @@ func (c *Client) QuarantineMedia(ctx context.Context, mxc string, hidden bool) e
 func (c *Client) SetMediaAccess(ctx context.Context, mxc, access string) error {
 	_, err := c.do(ctx, "/media/access", call{MXC: mxc, Access: access})
 	return err
+}
+
+// TestPushers sends a notification to all pushers of a user.
+func (c *Client) TestPushers(ctx context.Context, user string) ([]PushTrial, error) {
+	out, err := c.do(ctx, "/push/test", call{User: user})
+	return out.Trials, err
 }
 
 func (c *Client) do(ctx context.Context, path string, in call) (answer, error) {

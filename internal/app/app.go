@@ -32,6 +32,7 @@ import (
 	"github.com/hearthd/hearth/internal/keyfile"
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
+	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/web"
@@ -56,6 +57,7 @@ type App struct {
 	accounts *account.Service
 	edus     *edu.Service
 	e2ee     *e2ee.Service
+	pushers  *pusher.Service
 	rooms    *roomserver.Server
 	media    *mediaapi.Service
 	web      *web.Server
@@ -122,10 +124,13 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
 	})
+	if a.pushers, err = a.openPushers(ctx, cfg, opts); err != nil {
+		return fmt.Errorf("open pushers: %w", err)
+	}
 	a.rooms = roomserver.New(roomserver.Config{
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
-	}, a.peers.rooms(a.e2ee), a.store, a.doorbell, notifier, opts.Clock, a.log)
+	}, a.peers.rooms(a.e2ee, a.pushers), a.store, a.doorbell, notifier, opts.Clock, a.log)
 	a.accounts, err = account.New(account.Deps{
 		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
@@ -133,7 +138,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return fmt.Errorf("open accounts: %w", err)
 	}
 	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
-		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
+		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
 	})
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
@@ -148,7 +153,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	api := clientapi.New(clientapi.Deps{
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Syncer: syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:   a.e2ee,
+		E2EE:   a.e2ee, Pushers: a.pushers,
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
@@ -281,7 +286,8 @@ func (a *App) Console() admin.Server {
 	return struct {
 		admin.Accounts
 		admin.Media
-	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}}
+		admin.Pushers
+	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}, pusher.Console{Service: a.pushers, Find: a.accounts.FindLocal}}
 }
 
 // SetupToken is the one-time registration token of the first administrator; empty once there is one.
@@ -303,7 +309,7 @@ func (a *App) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run, a.inbound.Run}
+	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run, a.pushers.Run, a.inbound.Run}
 	failed := make([]error, len(runs))
 	for i, run := range runs {
 		workers.Go(func() { failed[i] = run(work) })

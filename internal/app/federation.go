@@ -54,8 +54,8 @@ func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, err
 }
 
 // rooms is the federation as rooms see it.
-func (f *federation) rooms(devices roomserver.Devices) roomserver.Peers {
-	return roomserver.Peers{Remote: f.client, Verifier: f.ring, Outbound: f.sender, Devices: devices}
+func (f *federation) rooms(devices roomserver.Devices, pushers roomserver.Pushers) roomserver.Peers {
+	return roomserver.Peers{Remote: f.client, Verifier: f.ring, Outbound: f.sender, Devices: devices, Pushers: pushers}
 }
 
 // AuthenticateServer implements web.ServerAuthenticator. Who makes a request can be reached again, so what waits for it is sent.

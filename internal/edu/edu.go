@@ -29,12 +29,20 @@ type Federation interface {
 	Ephemeral(to []id.ServerName, typ, key string, content json.RawMessage)
 }
 
+// Pushers tells the phones of users. It is joined in internal/app.
+type Pushers interface {
+	// Recounted is told, in the transaction, of a user for whom less is unread now.
+	Recounted(tx *storage.Tx, user id.UserID) error
+}
+
 // Options is what an operator decides.
 type Options struct {
 	// Quiet keeps syncing from making users online. What users say of themselves is shown all the same.
 	Quiet bool
 	// Federation is told of what users of this server do. Nil: there are no other servers.
 	Federation Federation
+	// Pushers is told, in the transaction, of users who have read something. Nil: there are none.
+	Pushers Pushers
 	// FederatePresence tells other servers of presence too, and believes theirs.
 	FederatePresence bool
 }

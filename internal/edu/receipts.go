@@ -188,18 +188,23 @@ func (s *Service) recount(tx *storage.Tx, room *storage.Room, member storage.Mem
 	if err != nil {
 		return err
 	}
+	changed := false
 	for _, u := range unread {
 		now := counts[u.Thread]
 		// Reading cannot make more of it: what is beyond the tail stays counted.
 		now.Room, now.Thread = room.NID, u.Thread
 		now.Notify, now.Highlight = min(now.Notify, u.Notify), min(now.Highlight, u.Highlight)
 		if now != u {
+			changed = true
 			if err := tx.SetUnread(member.User, now); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	if !changed || s.options.Pushers == nil {
+		return nil
+	}
+	return s.options.Pushers.Recounted(tx, member.User)
 }
 
 // marks is up to where each thread is read; everywhere is the unthreaded receipt.

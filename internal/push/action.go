@@ -85,3 +85,32 @@ func compileActions(actions []json.RawMessage) *Outcome {
 	out.Actions = list
 	return &out
 }
+
+// Tweaks is what the set_tweak actions of a list set, as pushers want it. A tweak without a value is true.
+//
+// Spec: client-server-api#actions
+func Tweaks(actions json.RawMessage) map[string]json.RawMessage {
+	var list []json.RawMessage
+	if json.Unmarshal(actions, &list) != nil {
+		return nil
+	}
+	var out map[string]json.RawMessage
+	for _, raw := range list {
+		o, err := parseObject(raw)
+		if err != nil {
+			continue
+		}
+		tweak, ok := o.text("set_tweak")
+		if !ok {
+			continue
+		}
+		if out == nil {
+			out = map[string]json.RawMessage{}
+		}
+		out[tweak] = json.RawMessage("true")
+		if value, ok := o["value"]; ok {
+			out[tweak] = value
+		}
+	}
+	return out
+}

@@ -1,0 +1,70 @@
+package roomserver
+
+import (
+	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
+)
+
+// notify counts the event as unread for those local users whose push rules say so, and has their pushers told of it.
+func (h *head) notify(e *storage.Event) error {
+	members, err := h.auth.joined()
+	if err != nil || len(members) == 0 {
+		return err
+	}
+	found, err := h.s.accounts.Notifications(&h.tx.ReadTx, h.room(), e, members)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	var plain, highlight []id.UserID
+	for _, n := range found {
+		switch {
+		case n.User == e.Sender:
+		case n.Highlight:
+			highlight = append(highlight, n.User)
+		default:
+			plain = append(plain, n.User)
+		}
+	}
+	thread, err := h.tx.ThreadOf(e)
+	if err != nil {
+		return err
+	}
+	if len(plain) > 0 {
+		if err := h.tx.CountUnread(e.Room, thread, plain, false); err != nil {
+			return err
+		}
+	}
+	if len(highlight) > 0 {
+		if err := h.tx.CountUnread(e.Room, thread, highlight, true); err != nil {
+			return err
+		}
+	}
+	return h.s.peers.Pushers.Notify(h.tx, e, found)
+}
+
+// notifyInvited has the pushers of a user of ours told of an invite, before the membership m says so. Nobody else is told of events of rooms
+// that they are not in.
+//
+// Spec: client-server-api#default-override-rules
+func (s *Server) notifyInvited(tx *storage.Tx, room *storage.Room, e *storage.Event, m storage.Membership) error {
+	was, err := tx.Membership(room.NID, m.User)
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	if was.Event == m.Event { // the invite was here before the room was, and told of then
+		return nil
+	}
+	found, err := s.accounts.Notifications(&tx.ReadTx, room, e, []storage.Member{{User: m.User, Name: m.Name}})
+	if err != nil {
+		return err
+	}
+	return s.peers.Pushers.Notify(tx, e, found)
+}
+
+// clearUnread forgets what is unread for a user who has left the room.
+func (h *head) clearUnread(user id.UserID) error {
+	if err := h.tx.ClearUnread(user, h.room().NID); err != nil {
+		return err
+	}
+	return h.s.peers.Pushers.Recounted(h.tx, user)
+}

@@ -284,13 +284,7 @@ func (s *Service) deliver(ctx context.Context, w *worker, j *job) time.Duration 
 		w.set, w.failures, w.refused = j.pusher.SetTS, 0, 0
 	}
 	if j.body != nil {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			return 0
-		}
-		r := s.gateways.post(ctx, j.url, j.pusher.Pushkey, j.body)
-		<-s.slots
+		r := s.post(ctx, j)
 		switch {
 		case r.err != nil && ctx.Err() != nil: // this server ends, the gateway has not failed
 			return 0
@@ -312,6 +306,17 @@ func (s *Service) deliver(ctx context.Context, w *worker, j *job) time.Duration 
 	s.metrics.dropped.WithLabelValues("moot").Add(float64(j.moot))
 	s.metrics.dropped.WithLabelValues("expired").Add(float64(j.expired))
 	return 0
+}
+
+// post makes the request of a job when there are not too many under way.
+func (s *Service) post(ctx context.Context, j *job) reply {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+		return s.gateways.post(ctx, j.url, j.pusher.Pushkey, j.body)
+	case <-ctx.Done():
+		return reply{err: ctx.Err()}
+	}
 }
 
 // giveUp reports whether a notification has been refused as malformed often enough.

@@ -74,6 +74,10 @@ func TestExitCodes(t *testing.T) {
 			stderr: "hearth: user needs one of create, reset-password, deactivate and list; see hearth help\n",
 		},
 		{
+			name: "half of another", args: []string{"push"}, code: exitUsage,
+			stderr: "hearth: push needs test; see hearth help\n",
+		},
+		{
 			name: "a check of what is no server", args: []string{"federation", "check", "https://a.example"}, code: exitUsage,
 			stderr: "hearth: \"https://a.example\" is not a server name like example.org\n",
 		},

@@ -50,6 +50,9 @@ func userConversation(t *testing.T, dir string) {
 		{args: []string{"media", "quarantine", "none"}, code: exitFailure, stderr: "hearth: Media is named by its URI, mxc://SERVER/ID.\n"},
 		{args: []string{"media", "access", "mxc://example.org/none", "all"}, code: exitFailure,
 			stderr: "hearth: Access is public, restricted or freeze.\n"},
+		{args: []string{"push", "test", "nobody"}, code: exitFailure, stderr: "hearth: User not found.\n"},
+		{args: []string{"push", "test", "@ann:example.org"}, code: exitFailure,
+			stderr: "hearth: @ann:example.org has no pushers: notifications have to be allowed in an app first\n"},
 		{args: []string{"media"}, code: exitUsage, stderr: "hearth: media needs one of show, quarantine, release and access; see hearth help\n"},
 		{args: []string{"user", "list"}, stdout: `@ann:example\.org  \d{4}-\d\d-\d\d  admin\n@bob:example\.org  \d{4}-\d\d-\d\d  deactivated\n`},
 	} {

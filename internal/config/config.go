@@ -69,7 +69,7 @@ type Server struct {
 	// The file with the key that signs everything this server says. Whoever has it can pose as this server; whoever loses it has a
 	// server others no longer believe. Keep a copy in a safe place.
 	SigningKeyPath string `key:"signing_key_path"`
-	// The Unix socket through which `hearth user` reaches the running server. Empty: none.
+	// The Unix socket through which `hearth user`, `hearth media` and `hearth push` reach the running server. Empty: none.
 	AdminSocket string `key:"admin_socket"`
 	// How long requests under way may take to finish after SIGTERM.
 	DrainTimeout time.Duration `key:"drain_timeout"`
@@ -114,7 +114,7 @@ type Contact struct {
 type Outbound struct {
 	// Networks that are never connected to. The resolved address counts, so a name that points inside does not help anybody.
 	DenyNetworks []Prefix `key:"deny_networks"`
-	// Exceptions from deny_networks.
+	// Exceptions from deny_networks. Push gateways in these networks, as one's own may be, need no TLS.
 	AllowNetworks []Prefix `key:"allow_networks"`
 }
 

@@ -274,3 +274,16 @@ func recipients() []push.Recipient {
 	}
 	return users
 }
+
+func TestTweaks(t *testing.T) {
+	for actions, want := range map[string]map[string]json.RawMessage{
+		`["notify",{"set_tweak":"sound","value":"bing"},{"set_tweak":"highlight"},{"set_tweak":"light","value":{"a":1}}]`: {
+			"sound": json.RawMessage(`"bing"`), "highlight": json.RawMessage("true"), "light": json.RawMessage(`{"a":1}`)},
+		`["notify",{"value":1},{"set_tweak":2},7]`: nil,
+		`[]`: nil, `{}`: nil, ``: nil,
+	} {
+		if d := cmp.Diff(want, push.Tweaks(json.RawMessage(actions))); d != "" {
+			t.Errorf("%s: %s", actions, d)
+		}
+	}
+}

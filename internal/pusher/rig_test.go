@@ -99,6 +99,9 @@ func newRig(t *testing.T, s *storage.Store) *rig {
 	r.Room = storagetest.NewRoom(t, s, "!r:one", bob)
 	r.Member(alice, alice, "join")
 	r.start()
+	// Once somebody has looked for this pusher, which there is not, Run has found that nothing was left from before.
+	r.service.wake(-1)
+	r.idle()
 	return r
 }
 

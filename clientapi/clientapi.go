@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hearthd/hearth/internal/account"
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/directory"
@@ -29,6 +30,8 @@ type Deps struct {
 	EDUs      *edu.Service
 	Syncer    *syncer.Syncer
 	Clock     clock.Clock
+	// Appservices are those that are asked for what only they know; nil: there are none.
+	Appservices *appservice.Service
 }
 
 // API is the handlers of the Client-Server API.
@@ -43,6 +46,8 @@ type API struct {
 	syncer    *syncer.Syncer
 	filters   *filterCache
 	clock     clock.Clock
+
+	appservices *appservice.Service
 }
 
 // New makes the handlers.
@@ -58,6 +63,8 @@ func New(d Deps) *API {
 		syncer:    d.Syncer,
 		filters:   newFilterCache(),
 		clock:     d.Clock,
+
+		appservices: d.Appservices,
 	}
 }
 
@@ -67,6 +74,7 @@ func (a *API) Routes() []web.Route {
 		a.accountDataRoutes(),
 		a.accountRoutes(),
 		a.adminRoutes(),
+		a.appserviceRoutes(),
 		a.capabilityRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),
@@ -93,6 +101,7 @@ func (a *API) Routes() []web.Route {
 		a.spaceRoutes(),
 		a.syncRoutes(),
 		a.tagRoutes(),
+		a.thirdPartyRoutes(),
 		a.toDeviceRoutes(),
 		a.typingRoutes(),
 		a.uiaRoutes(),

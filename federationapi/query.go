@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
@@ -47,6 +48,10 @@ func (a *API) queryProfile(ctx context.Context, r *web.Request) (any, error) {
 		return nil, err
 	}
 	profile, err := a.accounts.Profile(ctx, user)
+	// Spec: application-service-api#querying
+	if merr.HasCode(err, merr.NotFound) && a.bridges.MakeUser(ctx, user) {
+		profile, err = a.accounts.Profile(ctx, user)
+	}
 	field := r.Query().Get("field")
 	if err != nil || field == "" {
 		return profile, err
@@ -71,11 +76,18 @@ func (a *API) queryDirectory(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, merr.Newf(merr.InvalidParam, "room_alias: %v", err)
 	}
-	out := struct {
-		RoomID  id.RoomID       `json:"room_id"`
-		Servers []id.ServerName `json:"servers"`
-	}{Servers: []id.ServerName{a.name}}
-	err = a.store.View(ctx, func(tx *storage.ReadTx) error {
+	out, err := a.lookUp(ctx, alias)
+	// Spec: application-service-api#querying
+	if merr.HasCode(err, merr.NotFound) && a.bridges.MakeAlias(ctx, alias) {
+		return a.lookUp(ctx, alias)
+	}
+	return out, err
+}
+
+// lookUp finds the room of an alias of this server, with the servers that are in it.
+func (a *API) lookUp(ctx context.Context, alias id.RoomAlias) (fedtypes.DirectoryAnswer, error) {
+	out := fedtypes.DirectoryAnswer{Servers: []id.ServerName{a.name}}
+	err := a.store.View(ctx, func(tx *storage.ReadTx) error {
 		found, err := tx.Alias(alias)
 		if errors.Is(err, storage.ErrNotFound) || alias.Server() != a.name {
 			return merr.New(merr.NotFound, "There is no such alias")
@@ -83,7 +95,7 @@ func (a *API) queryDirectory(ctx context.Context, r *web.Request) (any, error) {
 		if err != nil {
 			return err
 		}
-		if out.RoomID, err = tx.RoomID(found.Room); err != nil {
+		if out.Room, err = tx.RoomID(found.Room); err != nil {
 			return err
 		}
 		servers, err := tx.ServersInRoom(found.Room)

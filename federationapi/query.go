@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
@@ -84,9 +83,15 @@ func (a *API) queryDirectory(ctx context.Context, r *web.Request) (any, error) {
 	return out, err
 }
 
+// directoryAnswer is where an alias leads.
+type directoryAnswer struct {
+	RoomID  id.RoomID       `json:"room_id"`
+	Servers []id.ServerName `json:"servers"`
+}
+
 // lookUp finds the room of an alias of this server, with the servers that are in it.
-func (a *API) lookUp(ctx context.Context, alias id.RoomAlias) (fedtypes.DirectoryAnswer, error) {
-	out := fedtypes.DirectoryAnswer{Servers: []id.ServerName{a.name}}
+func (a *API) lookUp(ctx context.Context, alias id.RoomAlias) (directoryAnswer, error) {
+	out := directoryAnswer{Servers: []id.ServerName{a.name}}
 	err := a.store.View(ctx, func(tx *storage.ReadTx) error {
 		found, err := tx.Alias(alias)
 		if errors.Is(err, storage.ErrNotFound) || alias.Server() != a.name {
@@ -95,7 +100,7 @@ func (a *API) lookUp(ctx context.Context, alias id.RoomAlias) (fedtypes.Director
 		if err != nil {
 			return err
 		}
-		if out.Room, err = tx.RoomID(found.Room); err != nil {
+		if out.RoomID, err = tx.RoomID(found.Room); err != nil {
 			return err
 		}
 		servers, err := tx.ServersInRoom(found.Room)

@@ -57,14 +57,14 @@ func (tx *Tx) PutAppserviceCursor(appservice string, c AppserviceCursor) error {
 }
 
 // StreamEvents is where the events of all rooms are within a span of the stream, the first limit of them in order: those of timelines, and
-// the invites and knocks of users of this server in rooms that it is not in, which have no place but their number.
+// the memberships of users of this server in rooms that it is not in, such as invites, whose place is where they were noted.
 func (tx *ReadTx) StreamEvents(span Span, limit int) ([]Place, error) {
 	return collect(tx, scanPlace, `select nid, nid as place from events where nid > $1 and nid <= $2 and status = 0 and pos = nid
 		union all
 		select nid, pos from events where pos > $1 and pos <= $2 and status = 0 and pos > 0 and nid <> pos
 		union all
-		select e.nid, e.nid from events e where e.nid > $1 and e.nid <= $2 and e.status = 3 and exists (
-			select 1 from memberships m where m.member = e.state_key and m.room = e.room and m.event = e.nid and m.local = 1)
+		select e.nid, m.pos from memberships m join events e on e.nid = m.event
+			where m.local = 1 and m.event < 0 and m.pos > $1 and m.pos <= $2 and e.status = 3
 		order by 2, 1 limit $3`, span.After, span.UpTo, limit)
 }
 

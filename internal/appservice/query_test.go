@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -119,7 +120,8 @@ func TestNetworksArePutTogether(t *testing.T) {
 		return 500, `nonsense`
 	}
 	protocols := s.Protocols(t.Context())
-	if p := protocols["irc"]; len(protocols) != 1 || len(p.Instances) != 2 || p.Icon != "mxc://a/b" || !cmp.Equal(p.UserFields, []string{"nick"}) {
+	if p := protocols["irc"]; len(protocols) != 1 || len(p.Instances) != 2 || p.Icon != "mxc://a/b" ||
+		gjson.GetBytes(p.Instances[0], "instance_id").Str != "one|a" || gjson.GetBytes(p.Instances[1], "instance_id").Str != "two|b" || !cmp.Equal(p.UserFields, []string{"nick"}) {
 		t.Errorf("%+v", protocols)
 	}
 	if _, err := s.Protocol(t.Context(), "xmpp"); !merr.HasCode(err, merr.NotFound) {

@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 )
@@ -74,14 +77,20 @@ func (s *Service) Protocol(ctx context.Context, name string) (Protocol, error) {
 	if len(answers) == 0 {
 		return Protocol{}, merr.New(merr.NotFound, "No application service knows the network")
 	}
-	out := answers[0]
-	for _, other := range answers[1:] {
-		out.Instances = append(out.Instances, other.Instances...)
+	out := answers[0].value
+	out.Instances = []json.RawMessage{}
+	for _, a := range answers {
+		for _, instance := range a.value.Instances {
+			// Spec: client-server-api#get_matrixclientv3thirdpartyprotocolprotocol. The network_id is unique only within an application service.
+			named, err := sjson.SetBytes(instance, "instance_id", a.from.ID+"|"+gjson.GetBytes(instance, "network_id").Str)
+			if err == nil && isObject(instance) {
+				out.Instances = append(out.Instances, named)
+			}
+		}
 	}
 	// What clients rely on is there in any case.
 	out.UserFields = append([]string{}, out.UserFields...)
 	out.LocationFields = append([]string{}, out.LocationFields...)
-	out.Instances = append([]json.RawMessage{}, out.Instances...)
 	if out.FieldTypes == nil {
 		out.FieldTypes = map[string]json.RawMessage{}
 	}
@@ -92,16 +101,22 @@ func (s *Service) Protocol(ctx context.Context, name string) (Protocol, error) {
 //
 // Spec: client-server-api#get_matrixclientv3thirdpartylocationprotocol
 func (s *Service) Locations(ctx context.Context, protocol string, query url.Values) []Location {
-	all := slices.Concat(ask[[]Location](ctx, s, protocol, thing("location", protocol), query)...)
-	return append([]Location{}, slices.DeleteFunc(all, func(l Location) bool { return l.Alias == "" || !isObject(l.Fields) })...)
+	var out []Location
+	for _, a := range ask[[]Location](ctx, s, protocol, thing("location", protocol), query) {
+		out = append(out, a.value...)
+	}
+	return slices.DeleteFunc(out, func(l Location) bool { return l.Alias == "" || !isObject(l.Fields) })
 }
 
 // Users finds users, of one network by its fields or, without a protocol, of all networks by a user id.
 //
 // Spec: client-server-api#get_matrixclientv3thirdpartyuserprotocol
 func (s *Service) Users(ctx context.Context, protocol string, query url.Values) []ThirdUser {
-	all := slices.Concat(ask[[]ThirdUser](ctx, s, protocol, thing("user", protocol), query)...)
-	return append([]ThirdUser{}, slices.DeleteFunc(all, func(u ThirdUser) bool { return u.User == "" || !isObject(u.Fields) })...)
+	var out []ThirdUser
+	for _, a := range ask[[]ThirdUser](ctx, s, protocol, thing("user", protocol), query) {
+		out = append(out, a.value...)
+	}
+	return slices.DeleteFunc(out, func(u ThirdUser) bool { return u.User == "" || !isObject(u.Fields) })
 }
 
 func thing(kind, protocol string) string {
@@ -113,8 +128,14 @@ func thing(kind, protocol string) string {
 
 func isObject(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }
 
+// answer is what one application service has said.
+type answer[T any] struct {
+	from  *Registration
+	value T
+}
+
 // ask asks the application services that know a network, or any if it is empty, at the same time. Answers that make no sense are left out.
-func ask[T any](ctx context.Context, s *Service, protocol, path string, query url.Values) []T {
+func ask[T any](ctx context.Context, s *Service, protocol, path string, query url.Values) []answer[T] {
 	if s == nil {
 		return nil
 	}
@@ -123,16 +144,17 @@ func ask[T any](ctx context.Context, s *Service, protocol, path string, query ur
 	asked := slices.DeleteFunc(s.registry.All(), func(r *Registration) bool {
 		return r.URL == nil || len(r.Protocols) == 0 || protocol != "" && !slices.Contains(r.Protocols, protocol)
 	})
-	answers := make([]T, len(asked))
+	answers := make([]answer[T], len(asked))
 	failed := make([]error, len(asked))
 	var asking sync.WaitGroup
 	for i, r := range asked {
 		asking.Go(func() {
-			failed[i] = s.client.get(ctx, r, "/_matrix/app/v1/thirdparty/"+path, query, &answers[i])
+			answers[i].from = r
+			failed[i] = s.client.get(ctx, r, "/_matrix/app/v1/thirdparty/"+path, query, &answers[i].value)
 		})
 	}
 	asking.Wait()
-	var out []T
+	var out []answer[T]
 	for i, err := range failed {
 		switch {
 		case err == nil:

@@ -10,5 +10,7 @@ create table appservices (
 	ephemeral {{json}} not null default '[]'
 );
 
+-- StreamEvents: memberships in rooms that this server is not in; the numbers of outliers are below 0.
+create index memberships_outside on memberships (pos) where local = 1 and event < 0;
 -- StreamEvents: the few events whose place in the stream is not their number.
 create index events_placed_later on events (pos) where status = 0 and pos > 0 and nid <> pos;

@@ -18,24 +18,18 @@ type AppserviceCursor struct {
 	UpTo int64
 	// Events are the numbers of the events of the transaction under way, in order.
 	Events []int64
-	// Ephemeral is what else that transaction holds.
-	Ephemeral []json.RawMessage
 }
 
 // AppserviceCursor is the cursor of an application service, or ErrNotFound for one that was never told of anything.
 func (tx *ReadTx) AppserviceCursor(appservice string) (AppserviceCursor, error) {
 	var c AppserviceCursor
-	var events, ephemeral json.RawMessage
-	err := tx.queryRow("select pos, txn, up_to, events, ephemeral from appservices where id = $1", appservice).
-		Scan(&c.Pos, &c.Txn, &c.UpTo, &events, &ephemeral)
+	var events json.RawMessage
+	err := tx.queryRow("select pos, txn, up_to, events from appservices where id = $1", appservice).Scan(&c.Pos, &c.Txn, &c.UpTo, &events)
 	if err != nil {
 		return c, err
 	}
 	if err := json.Unmarshal(events, &c.Events); err != nil {
 		return c, fmt.Errorf("events of the transaction for %s: %w", appservice, err)
-	}
-	if err := json.Unmarshal(ephemeral, &c.Ephemeral); err != nil {
-		return c, fmt.Errorf("ephemeral events of the transaction for %s: %w", appservice, err)
 	}
 	return c, nil
 }
@@ -46,13 +40,9 @@ func (tx *Tx) PutAppserviceCursor(appservice string, c AppserviceCursor) error {
 	if err != nil {
 		return err
 	}
-	ephemeral, err := json.Marshal(append([]json.RawMessage{}, c.Ephemeral...))
-	if err != nil {
-		return err
-	}
-	_, err = tx.exec(`insert into appservices (id, pos, txn, up_to, events, ephemeral) values ($1, $2, $3, $4, $5, $6)
-		on conflict (id) do update set pos = excluded.pos, txn = excluded.txn, up_to = excluded.up_to, events = excluded.events,
-		ephemeral = excluded.ephemeral`, appservice, c.Pos, c.Txn, c.UpTo, json.RawMessage(events), json.RawMessage(ephemeral))
+	_, err = tx.exec(`insert into appservices (id, pos, txn, up_to, events) values ($1, $2, $3, $4, $5)
+		on conflict (id) do update set pos = excluded.pos, txn = excluded.txn, up_to = excluded.up_to, events = excluded.events`,
+		appservice, c.Pos, c.Txn, c.UpTo, json.RawMessage(events))
 	return err
 }
 

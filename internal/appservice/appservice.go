@@ -55,6 +55,9 @@ func New(p Parts) (*Service, error) {
 		}, []string{"appservice", "result"}),
 	}
 	for _, r := range p.Registry.All() {
+		if r.ReceiveEphemeral {
+			p.Log.Warn("application services are not told of typing, receipts and presence", "appservice", r.ID)
+		}
 		if r.URL != nil {
 			s.workers[r.ID] = newWorker(s, r)
 		}

@@ -32,7 +32,7 @@ type Registration struct {
 	Sender id.UserID
 	// RateLimited says that its users, but for the sender, are limited like others.
 	RateLimited bool
-	// ReceiveEphemeral says that it is told of typing, receipts and presence.
+	// ReceiveEphemeral says that it wants to be told of typing, receipts and presence, which this server does not do.
 	ReceiveEphemeral bool
 	// Protocols are the networks it knows.
 	Protocols []string

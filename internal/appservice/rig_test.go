@@ -180,8 +180,13 @@ func (r *rig) room(name id.RoomID, creator id.UserID) *storagetest.Room {
 	r.t.Helper()
 	room := storagetest.NewRoom(r.t, r.store, name, creator)
 	r.hub.Ring(room.Row.LastPos)
-	room.Rung = func(pos int64, users []id.UserID) { r.hub.Ring(pos, hub.Users(users)...) }
+	r.hears(room)
 	return room
+}
+
+// hears has a room ring here.
+func (r *rig) hears(room *storagetest.Room) {
+	room.Rung = func(pos int64, users []id.UserID) { r.hub.Ring(pos, hub.Users(users)...) }
 }
 
 func (r *rig) cursor(appservice string) (c storage.AppserviceCursor) {

@@ -36,16 +36,13 @@ func (w *worker) next(ctx context.Context) (bool, error) {
 			w.cursor.Pos = end // nothing that was passed is to be sent
 		}
 	}
-	ephemeral := w.ephemera.take()
-	if len(events) == 0 && len(ephemeral) == 0 {
+	if len(events) == 0 {
 		if w.cursor.Pos-w.stored > maxUnstored {
 			return false, w.store(ctx, w.cursor)
 		}
 		return false, nil
 	}
-	err := w.store(ctx, storage.AppserviceCursor{
-		Pos: w.cursor.Pos, Txn: w.cursor.Txn + 1, UpTo: end, Events: events, Ephemeral: ephemeral,
-	})
+	err := w.store(ctx, storage.AppserviceCursor{Pos: w.cursor.Pos, Txn: w.cursor.Txn + 1, UpTo: end, Events: events})
 	return err == nil, err
 }
 
@@ -91,10 +88,9 @@ func (w *worker) look(tx *storage.ReadTx, events []int64, after int64) ([]int64,
 //
 // Spec: application-service-api#pushing-events
 func (w *worker) body(ctx context.Context) ([]byte, error) {
-	transaction := struct {
-		Events    []json.RawMessage `json:"events"`
-		Ephemeral []json.RawMessage `json:"ephemeral,omitempty"`
-	}{[]json.RawMessage{}, w.cursor.Ephemeral}
+	var transaction struct {
+		Events []json.RawMessage `json:"events"`
+	}
 	err := w.s.store.View(ctx, func(tx *storage.ReadTx) error {
 		events, err := tx.EventsAt(w.cursor.Events)
 		if err != nil {

@@ -26,14 +26,13 @@ const (
 	maxUnstored = 20_000
 )
 
-// worker sends one application service what it is interested in, a transaction at a time. All of it but poke and ephemera belongs to the
-// goroutine of run.
+// worker sends one application service what it is interested in, a transaction at a time. All of it but poke belongs to the goroutine
+// of run.
 type worker struct {
 	s        *Service
 	to       *Registration
 	poke     chan struct{} // the application service may be back
 	interest *interest
-	ephemera ephemera
 
 	cursor   storage.AppserviceCursor
 	stored   int64 // the position of the cursor that is stored

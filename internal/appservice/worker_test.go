@@ -163,6 +163,7 @@ func TestATransactionSurvivesACrash(t *testing.T) {
 		later := room.Message(ghost, "after the crash")
 		b.answers(200, `{}`)
 		r = newRig(t, store, as).run()
+		r.hears(room)
 		after := b.next(t)
 		if after.path != before.path || !cmp.Equal(after.ids(), before.ids()) {
 			t.Fatalf("%s %v is not %s %v", after.path, after.ids(), before.path, before.ids())

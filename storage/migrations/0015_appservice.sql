@@ -1,13 +1,12 @@
 -- How far each application service has been told of the stream. pos: everything up to there was delivered or is not for it. txn is the number
 -- of the last transaction that was made. If up_to is not 0, that transaction is under way and gets as far as up_to: events is a JSON array of
--- the numbers of its events and ephemeral one of what else it holds, so that it is the same whenever it is tried again.
+-- the numbers of its events, so that it is the same whenever it is tried again.
 create table appservices (
-	id        text not null primary key,
-	pos       bigint not null,
-	txn       bigint not null,
-	up_to     bigint not null default 0,
-	events    {{json}} not null default '[]',
-	ephemeral {{json}} not null default '[]'
+	id     text not null primary key,
+	pos    bigint not null,
+	txn    bigint not null,
+	up_to  bigint not null default 0,
+	events {{json}} not null default '[]'
 );
 
 -- StreamEvents: memberships in rooms that this server is not in; the numbers of outliers are below 0.

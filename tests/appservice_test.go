@@ -136,6 +136,7 @@ func TestABridge(t *testing.T) {
 	as.Refused("PUT", asGhost(path("rooms", room, "send", "m.room.message", "2")+"?ts=soon"), fields{}, 400, "M_INVALID_PARAM")
 	again := as.Must("PUT", asGhost(path("rooms", room, "send", "m.room.message", "1")+"?ts=1234567890"), fields{"msgtype": "m.text", "body": "from IRC"})
 	equal(t, "the same event", again.Get("event_id").Str, event.Get("event_id").Str)
+	equal(t, "in a sync without a device", as.Get(asGhost("sync?timeout=0")).At("rooms", "join", room).Exists(), true)
 	alice.Must("PUT", path("rooms", room, "send", "m.room.message", "ts")+"?ts=1234567890", fields{"msgtype": "m.text", "body": "to IRC"})
 	heard := b.waitFor(t, "a message", says("to IRC"))
 	equal(t, "the room", heard.Get("room_id").Str, string(room))

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hearthd/hearth/internal/account"
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/directory"
@@ -31,6 +32,8 @@ type Deps struct {
 	Syncer    *syncer.Syncer
 	Pushers   *pusher.Service
 	Clock     clock.Clock
+	// Appservices are those that are asked for what only they know; nil: there are none.
+	Appservices *appservice.Service
 }
 
 // API is the handlers of the Client-Server API.
@@ -46,6 +49,8 @@ type API struct {
 	pushers   *pusher.Service
 	filters   *filterCache
 	clock     clock.Clock
+
+	appservices *appservice.Service
 }
 
 // New makes the handlers.
@@ -62,6 +67,8 @@ func New(d Deps) *API {
 		pushers:   d.Pushers,
 		filters:   newFilterCache(),
 		clock:     d.Clock,
+
+		appservices: d.Appservices,
 	}
 }
 
@@ -71,6 +78,7 @@ func (a *API) Routes() []web.Route {
 		a.accountDataRoutes(),
 		a.accountRoutes(),
 		a.adminRoutes(),
+		a.appserviceRoutes(),
 		a.capabilityRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),
@@ -98,6 +106,7 @@ func (a *API) Routes() []web.Route {
 		a.spaceRoutes(),
 		a.syncRoutes(),
 		a.tagRoutes(),
+		a.thirdPartyRoutes(),
 		a.toDeviceRoutes(),
 		a.typingRoutes(),
 		a.uiaRoutes(),

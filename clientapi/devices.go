@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/web"
@@ -64,6 +65,14 @@ func (a *API) renameDevice(ctx context.Context, r *web.Request) (any, error) {
 	if err := r.JSON(&body); err != nil {
 		return nil, err
 	}
+	if r.Caller.AppserviceID != "" {
+		// Spec: application-service-api#creating-devices
+		fresh, err := a.accounts.PutDevice(ctx, r.Caller.User, name, body.DisplayName)
+		if err == nil && fresh {
+			return web.Status{Code: http.StatusCreated, Body: web.Empty{}}, nil
+		}
+		return nil, err
+	}
 	return nil, a.accounts.RenameDevice(ctx, r.Caller.User, name, body.DisplayName)
 }
 
@@ -77,7 +86,7 @@ func (a *API) deleteDevice(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return interactive(nil, a.accounts.DeleteDevice(ctx, operation(r, body), name))
+	return interactive(nil, a.accounts.DeleteDevice(ctx, managed(r, body), name))
 }
 
 // Spec: client-server-api#post_matrixclientv3delete_devices
@@ -86,5 +95,5 @@ func (a *API) deleteDevices(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return interactive(nil, a.accounts.DeleteListedDevices(ctx, operation(r, body)))
+	return interactive(nil, a.accounts.DeleteListedDevices(ctx, managed(r, body)))
 }

@@ -36,6 +36,10 @@ func (a *API) uploadKeys(ctx context.Context, r *web.Request) (any, error) {
 	if err := r.JSON(&body); err != nil {
 		return nil, err
 	}
+	if r.Caller.Device == "" {
+		// Spec: application-service-api#identity-assertion
+		return nil, merr.New(merr.InvalidParam, "Keys are those of a device, which the request does not name")
+	}
 	counts, err := a.e2ee.UploadKeys(ctx, r.Caller.User, r.Caller.Device, body)
 	return struct {
 		Counts map[string]int `json:"one_time_key_counts"`

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
@@ -13,7 +15,7 @@ func (a *API) loginRoutes() []web.Route {
 	const leaving = web.Guest | web.WhileSuspended | web.WhileLocked
 	return []web.Route{
 		{"GET", "/_matrix/client/v3/login", web.None, web.RateNone, a.loginFlows},
-		{"POST", "/_matrix/client/v3/login", web.None, web.RateLogin, a.login},
+		{"POST", "/_matrix/client/v3/login", web.None | web.ForAppservices, web.RateLogin, a.login},
 		{"POST", "/_matrix/client/v1/login/get_token", web.User | web.WhileSuspended, web.RateLogin, a.loginToken},
 		// Nobody guesses a refresh token, and a whole office may refresh from one address.
 		{"POST", "/_matrix/client/v3/refresh", web.None, web.RateWrite, a.refresh},
@@ -35,10 +37,18 @@ func (a *API) login(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if appserviceLogin(body) {
+		return a.accounts.LoginByAppservice(ctx, r.Token(), body)
+	}
 	if err := a.spendGuess(r, body); err != nil {
 		return nil, err
 	}
 	return a.accounts.Login(ctx, body)
+}
+
+// appserviceLogin reports whether a request to log in or to register is one of an application service.
+func appserviceLogin(body json.RawMessage) bool {
+	return gjson.GetBytes(body, "type").Str == account.LoginTypeAppservice
 }
 
 // spendGuess limits guessing from many addresses by the account that is tried.

@@ -22,7 +22,7 @@ func (a *API) memberRoutes() []web.Route {
 	return []web.Route{
 		{"POST", "/_matrix/client/v3/join/{roomIDOrAlias}", web.Guest, web.RateJoin, a.join},
 		{"POST", room + "/join", web.Guest, web.RateJoin, a.join},
-		{"POST", room + "/invite", web.User, web.RateInvite, a.changeMember((*roomserver.Server).Invite)},
+		{"POST", room + "/invite", web.User, web.RateInvite, a.invite},
 		{"POST", room + "/kick", web.User | web.WhileSuspended, web.RateMessage, a.changeMember((*roomserver.Server).Kick)},
 		{"POST", room + "/ban", web.User, web.RateMessage, a.changeMember((*roomserver.Server).Ban)},
 		{"POST", room + "/unban", web.User, web.RateMessage, a.changeMember((*roomserver.Server).Unban)},
@@ -129,6 +129,17 @@ func (a *API) knock(ctx context.Context, r *web.Request) (any, error) {
 	}
 	err = a.rooms.Knock(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Reason: body.Reason, Via: via})
 	return roomIDAnswer{room}, err
+}
+
+// invite is changeMember for a user whom an application service may have to make.
+//
+// Spec: application-service-api#querying
+func (a *API) invite(ctx context.Context, r *web.Request) (any, error) {
+	return a.changeMember(func(s *roomserver.Server, ctx context.Context, m roomserver.MemberRequest) error {
+		// The display name is part of the invite.
+		a.appservices.MakeUser(ctx, m.Target)
+		return s.Invite(ctx, m)
+	})(ctx, r)
 }
 
 // changeMember handles invite, kick, ban and unban, which differ in what they call.

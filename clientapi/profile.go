@@ -27,7 +27,12 @@ func (a *API) profile(ctx context.Context, r *web.Request) (any, error) {
 		return nil, err
 	}
 	if a.isLocal(user.Server()) {
-		return a.accounts.Profile(ctx, user)
+		profile, err := a.accounts.Profile(ctx, user)
+		// Spec: application-service-api#querying
+		if merr.HasCode(err, merr.NotFound) && a.appservices.MakeUser(ctx, user) {
+			return a.accounts.Profile(ctx, user)
+		}
+		return profile, err
 	}
 	if err := mayAskOthers(r); err != nil {
 		return nil, err
@@ -64,6 +69,9 @@ func (a *API) profileField(ctx context.Context, r *web.Request) (any, error) {
 		field = a.directory.ProfileField
 	}
 	value, err := field(ctx, user, key)
+	if merr.HasCode(err, merr.NotFound) && a.appservices.MakeUser(ctx, user) {
+		value, err = field(ctx, user, key)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -69,6 +69,14 @@ func (a *API) createRoom(ctx context.Context, r *web.Request) (any, error) {
 			return nil, merr.New(merr.BadJSON, "An event of initial_state needs type and content")
 		}
 	}
+	if body.RoomAliasName != "" {
+		// A name that makes no alias is refused by the room.
+		if alias, err := id.ParseRoomAlias("#" + body.RoomAliasName + ":" + a.config.Get().Server.Name); err == nil {
+			if err := a.accounts.MayMakeAlias(r.Caller, alias); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if body.RoomVersion == "" {
 		body.RoomVersion = gomatrixserverlib.RoomVersion(a.config.Get().Rooms.DefaultVersion) // a reload may have changed it
 	}
@@ -144,6 +152,9 @@ func (a *API) setRoomAlias(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, merr.New(merr.InvalidParam, err.Error())
 	}
+	if err := a.accounts.MayMakeAlias(r.Caller, alias); err != nil {
+		return nil, err
+	}
 	return nil, a.rooms.AddAlias(ctx, r.Caller.User, alias, room)
 }
 
@@ -153,7 +164,12 @@ func (a *API) deleteRoomAlias(ctx context.Context, r *web.Request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.rooms.RemoveAlias(ctx, r.Caller.User, r.Caller.Admin, alias)
+	if !r.Caller.Admin {
+		if err := a.accounts.MayRemoveAlias(r.Caller, alias); err != nil {
+			return nil, err
+		}
+	}
+	return nil, a.rooms.RemoveAlias(ctx, r.Caller.User, r.Caller.Admin || a.accounts.ManagesAlias(r.Caller, alias), alias)
 }
 
 // Spec: client-server-api#get_matrixclientv3roomsroomidaliases

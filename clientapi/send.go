@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,8 +67,12 @@ func (a *API) sendEvent(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	ts, err := eventTime(r)
+	if err != nil {
+		return nil, err
+	}
 	event, err := a.rooms.Send(ctx, roomserver.SendRequest{
-		Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), Content: content, Txn: transaction(r),
+		Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), Content: content, TS: ts, Txn: transaction(r),
 	})
 	return eventIDAnswer{event}, err
 }
@@ -82,13 +87,35 @@ func (a *API) sendState(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	ts, err := eventTime(r)
+	if err != nil {
+		return nil, err
+	}
 	key := r.Var("stateKey")
-	request := roomserver.SendRequest{Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), StateKey: &key, Content: content}
+	request := roomserver.SendRequest{Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), StateKey: &key, Content: content, TS: ts}
 	if request.Type == "m.room.canonical_alias" {
 		request.Aliases = a.aliasesElsewhere(ctx, room, content)
 	}
 	event, err := a.rooms.Send(ctx, request)
 	return eventIDAnswer{event}, err
+}
+
+// maxTime is the largest number that origin_server_ts can be.
+const maxTime = 1<<53 - 1
+
+// eventTime is the time that an application service gives an event, in milliseconds; 0 for now, which it is for everybody else.
+//
+// Spec: application-service-api#timestamp-massaging
+func eventTime(r *web.Request) (int64, error) {
+	text := r.Query().Get("ts")
+	if r.Caller.AppserviceID == "" || text == "" {
+		return 0, nil
+	}
+	ts, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ts <= 0 || ts > maxTime {
+		return 0, merr.New(merr.InvalidParam, "ts must be a time in milliseconds")
+	}
+	return ts, nil
 }
 
 // Bounds of what a canonical alias makes this server ask others for.

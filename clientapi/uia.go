@@ -28,6 +28,15 @@ func operation(r *web.Request, body json.RawMessage) account.Operation {
 	return account.Operation{Name: r.Method + " " + r.HTTP().URL.Path, User: r.Caller.User, Body: body}
 }
 
+// managed is the request as something that has to be confirmed unless an application service does it with a user of its own.
+//
+// Spec: application-service-api#deleting-devices
+func managed(r *web.Request, body json.RawMessage) account.Operation {
+	op := operation(r, body)
+	op.Managed = r.Caller.AppserviceID != ""
+	return op
+}
+
 // interactive shapes the answer of an operation that has to be confirmed: a challenge is an answer like any other, with the status 401.
 func interactive(body any, err error) (any, error) {
 	var c *account.Challenge

@@ -12,6 +12,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/fedtypes"
@@ -100,6 +101,7 @@ type Deps struct {
 	Accounts  Accounts
 	Clock     clock.Clock
 	Log       *slog.Logger
+	Bridges   *appservice.Service // make users and aliases that are asked for; nil: there are no application services
 }
 
 // API is the handlers of the Server-Server API. Its Run must run for transactions to be taken.
@@ -113,6 +115,7 @@ type API struct {
 	keyServer KeyServer
 	remote    Remote
 	accounts  Accounts
+	bridges   *appservice.Service
 	clock     clock.Clock
 	log       *slog.Logger
 	inbox     *inbox
@@ -133,6 +136,7 @@ func New(d Deps) *API {
 		keyServer: d.KeyServer,
 		remote:    d.Remote,
 		accounts:  d.Accounts,
+		bridges:   d.Bridges,
 		clock:     d.Clock,
 		log:       d.Log,
 		heavy:     gate.New[struct{}](d.Clock, maxHeavy, maxHeavyWaiting, heavyPatience),

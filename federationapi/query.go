@@ -47,6 +47,10 @@ func (a *API) queryProfile(ctx context.Context, r *web.Request) (any, error) {
 		return nil, err
 	}
 	profile, err := a.accounts.Profile(ctx, user)
+	// Spec: application-service-api#querying
+	if merr.HasCode(err, merr.NotFound) && a.bridges.MakeUser(ctx, user) {
+		profile, err = a.accounts.Profile(ctx, user)
+	}
 	field := r.Query().Get("field")
 	if err != nil || field == "" {
 		return profile, err
@@ -71,11 +75,24 @@ func (a *API) queryDirectory(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, merr.Newf(merr.InvalidParam, "room_alias: %v", err)
 	}
-	out := struct {
-		RoomID  id.RoomID       `json:"room_id"`
-		Servers []id.ServerName `json:"servers"`
-	}{Servers: []id.ServerName{a.name}}
-	err = a.store.View(ctx, func(tx *storage.ReadTx) error {
+	out, err := a.lookUp(ctx, alias)
+	// Spec: application-service-api#querying
+	if merr.HasCode(err, merr.NotFound) && a.bridges.MakeAlias(ctx, alias) {
+		return a.lookUp(ctx, alias)
+	}
+	return out, err
+}
+
+// directoryAnswer is where an alias leads.
+type directoryAnswer struct {
+	RoomID  id.RoomID       `json:"room_id"`
+	Servers []id.ServerName `json:"servers"`
+}
+
+// lookUp finds the room of an alias of this server, with the servers that are in it.
+func (a *API) lookUp(ctx context.Context, alias id.RoomAlias) (directoryAnswer, error) {
+	out := directoryAnswer{Servers: []id.ServerName{a.name}}
+	err := a.store.View(ctx, func(tx *storage.ReadTx) error {
 		found, err := tx.Alias(alias)
 		if errors.Is(err, storage.ErrNotFound) || alias.Server() != a.name {
 			return merr.New(merr.NotFound, "There is no such alias")

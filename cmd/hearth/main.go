@@ -16,7 +16,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 )
 
@@ -216,6 +218,9 @@ func checkConfig(_ context.Context, c *call) error {
 	src := c.source()
 	cfg, err := c.load()
 	if err != nil {
+		return err
+	}
+	if _, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices)); err != nil {
 		return err
 	}
 	from := src.File

@@ -115,6 +115,11 @@ func TestExitCodes(t *testing.T) {
 			stdout: "b.yaml is good: b.example, ",
 		},
 		{
+			name: "registrations of application services are read too", args: []string{"check-config"}, code: exitFailure,
+			files:  map[string]string{"hearth.yaml": "{server: {data_dir: .}, appservices: [irc.yaml]}", "irc.yaml": "{id: a, as_token: a, hs_token: b, sender_localpart: a}"},
+			stderr: "hearth: registration of an application service irc.yaml: namespaces is missing\n",
+		},
+		{
 			name: "--config is preferred to that", args: []string{"check-config", "--config", "c.yaml"}, env: []string{"HEARTH_CONFIG=b.yaml"},
 			files:  map[string]string{"c.yaml": "server: {name: c.example}"},
 			stdout: "c.yaml is good: c.example, ",

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/e2ee"
@@ -32,7 +33,7 @@ type ProfileObserver interface {
 	ProfileChanged(ctx context.Context, user id.UserID) error
 }
 
-// Deps is what a Service works with. All fields but Rooms and Profiles are needed.
+// Deps is what a Service works with. All fields but Rooms, Profiles and Appservices are needed.
 type Deps struct {
 	Notifier *Notifier
 	Store    *storage.Store
@@ -43,6 +44,8 @@ type Deps struct {
 	Log      *slog.Logger
 	Rooms    RoomLeaver
 	Profiles ProfileObserver
+	// Appservices are the application services; nil: there are none.
+	Appservices *appservice.Registry
 }
 
 // Service is the accounts of one server. It is safe for concurrent use.
@@ -61,6 +64,8 @@ type Service struct {
 	hasher   *hasher
 	sessions *sessionCache
 	seen     *sightings
+
+	appservices *appservice.Registry
 }
 
 // New makes the service. It hashes one password, which takes as long as a login does.
@@ -77,6 +82,7 @@ func New(d Deps) (*Service, error) {
 	return &Service{
 		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
 		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
+		appservices: d.Appservices,
 	}, nil
 }
 

@@ -12,10 +12,14 @@ import (
 
 var errUnknownToken = merr.New(merr.UnknownToken, "Unknown access token")
 
-// Authenticate tells web who an access token belongs to. A locked user is told apart by the Caller, since it may still log out.
+// Authenticate tells web who an access token belongs to. A locked user is told apart by the Caller, since it may still log out. Only
+// application services can act as somebody else.
 //
 // Spec: client-server-api#using-access-tokens
-func (s *Service) Authenticate(ctx context.Context, token, _ string, r *http.Request) (web.Caller, error) {
+func (s *Service) Authenticate(ctx context.Context, token, asUser string, r *http.Request) (web.Caller, error) {
+	if as := s.appservices.ByToken(token); as != nil {
+		return s.masquerade(ctx, as, asUser, r)
+	}
 	session, err := s.session(ctx, token)
 	if err != nil {
 		return web.Caller{}, err

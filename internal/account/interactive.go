@@ -29,6 +29,8 @@ type Operation struct {
 	Name string          // method and path, to which a session is pinned
 	User id.UserID       // who has to confirm it; empty: whoever does
 	Body json.RawMessage // the object of the request, with its auth member if there is one
+	// Managed says that nobody is asked, because an application service does it with a user of its own.
+	Managed bool
 }
 
 // Confirmation is the outcome of a completed authentication.
@@ -97,6 +99,9 @@ func (s *Service) confirm(ctx context.Context, op Operation, flows []Flow) (Conf
 	auth, body, err := splitAuth(op.Body)
 	if err != nil {
 		return Confirmation{}, err
+	}
+	if op.Managed {
+		return Confirmation{User: op.User, Body: body}, nil
 	}
 	in := &interaction{Operation: op.Name, For: op.User, Flows: flows, Body: body}
 	if auth != nil && auth.Session != "" {

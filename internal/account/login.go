@@ -39,6 +39,9 @@ const loginTypeToken = "m.login.token"
 // LoginFlows lists the ways to log in.
 func (s *Service) LoginFlows() []LoginFlow {
 	flows := []LoginFlow{{Type: loginTypeToken, GetLoginToken: true}}
+	if len(s.appservices.All()) > 0 {
+		flows = append(flows, LoginFlow{Type: LoginTypeAppservice})
+	}
 	if s.config.Get().Passwords.Enabled {
 		flows = append([]LoginFlow{{Type: StagePassword}}, flows...)
 	}
@@ -149,31 +152,37 @@ var errLocked = merr.New(merr.UserLocked, "This account has been locked").With("
 //
 // Spec: client-server-api#relationship-between-access-tokens-and-devices
 func (s *Service) startSession(tx *storage.Tx, user id.UserID, o loginOptions) (Login, error) {
-	device := storage.Device{UserID: user, ID: id.DeviceID(o.DeviceID), CreatedTS: s.now()}
-	if device.ID == "" {
-		device.ID = id.DeviceID(newDeviceID())
+	device := id.DeviceID(o.DeviceID)
+	if device == "" {
+		device = id.DeviceID(newDeviceID())
 	}
-	if name := deviceName(o.DisplayName); name != "" {
-		device.DisplayName = &name
-	}
-	// Spec: client-server-api#key-and-signature-security, names of devices and of cross-signing keys are in one space
-	switch taken, err := tx.IsCrossSigningKey(user, string(device.ID)); {
-	case err != nil:
-		return Login{}, err
-	case taken:
-		return Login{}, merr.New(merr.Forbidden, "The device_id is the name of a cross-signing key")
-	}
-	fresh, err := tx.InsertDevice(device)
+	fresh, err := s.insertDevice(tx, user, device, o.DisplayName)
 	if err != nil {
 		return Login{}, err
 	}
 	if !fresh {
 		tx.OnCommit(func() { s.loggedOut(user) })
-		if err := tx.DeleteDeviceTokens(user, device.ID); err != nil {
+		if err := tx.DeleteDeviceTokens(user, device); err != nil {
 			return Login{}, err
 		}
 	}
-	return s.issue(tx, user, device.ID, o.RefreshToken, nil)
+	return s.issue(tx, user, device, o.RefreshToken, nil)
+}
+
+// insertDevice makes a device, unless it is there, and reports whether it is new.
+func (s *Service) insertDevice(tx *storage.Tx, user id.UserID, device id.DeviceID, displayName string) (bool, error) {
+	// Spec: client-server-api#key-and-signature-security, names of devices and of cross-signing keys are in one space
+	switch taken, err := tx.IsCrossSigningKey(user, string(device)); {
+	case err != nil:
+		return false, err
+	case taken:
+		return false, merr.New(merr.Forbidden, "The device_id is the name of a cross-signing key")
+	}
+	row := storage.Device{UserID: user, ID: device, CreatedTS: s.now()}
+	if name := deviceName(displayName); name != "" {
+		row.DisplayName = &name
+	}
+	return tx.InsertDevice(row)
 }
 
 // issue makes an access token and, if asked to, a refresh token that follows upon previous.

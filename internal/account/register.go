@@ -255,6 +255,9 @@ func (s *Service) checkUsername(ctx context.Context, username string) (id.UserID
 	if err != nil {
 		return "", err
 	}
+	if s.appservices.UserTaken(user, "") {
+		return "", errExclusive
+	}
 	if err := s.allowedUsername(user.Localpart()); err != nil {
 		return "", err
 	}

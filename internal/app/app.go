@@ -22,6 +22,7 @@ import (
 	"github.com/hearthd/hearth/federationapi/fedclient"
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/admin"
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/directory"
@@ -46,24 +47,25 @@ import (
 
 // App is one server.
 type App struct {
-	live     *config.Live
-	log      *slog.Logger
-	metrics  *prometheus.Registry
-	store    *storage.Store
-	key      keyfile.Key
-	doorbell *hub.Hub
-	peers    *federation
-	inbound  *federationapi.API
-	accounts *account.Service
-	edus     *edu.Service
-	e2ee     *e2ee.Service
-	pushers  *pusher.Service
-	rooms    *roomserver.Server
-	media    *mediaapi.Service
-	web      *web.Server
-	cert     *certificate
-	ready    chan struct{}
-	setup    string
+	live        *config.Live
+	log         *slog.Logger
+	metrics     *prometheus.Registry
+	store       *storage.Store
+	key         keyfile.Key
+	doorbell    *hub.Hub
+	peers       *federation
+	inbound     *federationapi.API
+	accounts    *account.Service
+	edus        *edu.Service
+	e2ee        *e2ee.Service
+	pushers     *pusher.Service
+	appservices *appservice.Service
+	rooms       *roomserver.Server
+	media       *mediaapi.Service
+	web         *web.Server
+	cert        *certificate
+	ready       chan struct{}
+	setup       string
 	// addresses are those of the listeners by their settings; written before ready is closed, and never after.
 	addresses map[string]net.Addr
 }
@@ -131,11 +133,25 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
 	}, a.peers.rooms(a.e2ee, a.pushers), a.store, a.doorbell, notifier, opts.Clock, a.log)
+	registry, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices))
+	if err != nil {
+		return err
+	}
 	a.accounts, err = account.New(account.Deps{
-		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
+		Appservices: registry,
+		Notifier:    notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
+	}
+	if err := a.accounts.AddSenders(ctx); err != nil {
+		return fmt.Errorf("make the users of application services: %w", err)
+	}
+	a.appservices, err = appservice.New(appservice.Parts{
+		Server: id.ServerName(cfg.Server.Name), Registry: registry, Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log, Metrics: a.metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("open application services: %w", err)
 	}
 	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
 		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
@@ -152,8 +168,9 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	}
 	api := clientapi.New(clientapi.Deps{
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
-		Syncer: syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:   a.e2ee, Pushers: a.pushers,
+		Appservices: a.appservices,
+		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
+		E2EE:        a.e2ee, Pushers: a.pushers,
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
@@ -165,7 +182,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 // openDirectory builds what finds rooms and people.
 func (a *App) openDirectory(cfg *config.Config, c clock.Clock) *directory.Service {
 	return directory.New(directory.Parts{
-		Server: id.ServerName(cfg.Server.Name), Store: a.store, Remote: a.peers.client, Clock: c, Log: a.log,
+		Server: id.ServerName(cfg.Server.Name), Store: a.store, Remote: a.peers.client, Bridges: a.appservices, Clock: c, Log: a.log,
 	})
 }
 
@@ -309,7 +326,8 @@ func (a *App) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run, a.pushers.Run, a.inbound.Run}
+	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run, a.pushers.Run, a.inbound.Run,
+		a.appservices.Run}
 	failed := make([]error, len(runs))
 	for i, run := range runs {
 		workers.Go(func() { failed[i] = run(work) })

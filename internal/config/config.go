@@ -45,6 +45,8 @@ type Config struct {
 	TURN TURN `key:"turn"`
 	// Talking to other Matrix servers.
 	Federation Federation `key:"federation"`
+	// Registration files of application services: bridges and bots that act for many users.
+	Appservices []string `key:"appservices"`
 	// What the server writes about its work.
 	Log Log `key:"log"`
 }
@@ -219,6 +221,15 @@ func (c *Config) File(path string) string {
 		return path
 	}
 	return filepath.Join(c.Server.DataDir, path)
+}
+
+// Files resolves paths of the configuration as File does.
+func (c *Config) Files(paths []string) []string {
+	out := make([]string, len(paths))
+	for i, path := range paths {
+		out[i] = c.File(path)
+	}
+	return out
 }
 
 // BaseURL is the URL of the client API as seen from outside, without a slash at its end.

@@ -27,6 +27,10 @@ func (s *Service) Resolve(ctx context.Context, alias id.RoomAlias) (fedtypes.Dir
 	var err error
 	if alias.Server() == s.server {
 		out.Room, err = s.localAlias(ctx, alias)
+		// Spec: application-service-api#querying
+		if merr.HasCode(err, merr.NotFound) && s.bridges.MakeAlias(ctx, alias) {
+			out.Room, err = s.localAlias(ctx, alias)
+		}
 	} else {
 		out, err = s.remoteAlias(ctx, alias)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
@@ -48,11 +49,12 @@ func (nobody) Hierarchy(context.Context, id.ServerName, id.RoomID, bool) (json.R
 
 // Parts is what a Service is made of. Remote and Log may be nil.
 type Parts struct {
-	Server id.ServerName
-	Store  *storage.Store
-	Remote Remote // nil: this server is the only one
-	Clock  clock.Clock
-	Log    *slog.Logger
+	Server  id.ServerName
+	Store   *storage.Store
+	Remote  Remote              // nil: this server is the only one
+	Bridges *appservice.Service // nil: there are no application services
+	Clock   clock.Clock
+	Log     *slog.Logger
 }
 
 // Service looks here first and then at other servers. What those said is remembered for a short while; of what they say, nothing but the facts
@@ -61,6 +63,7 @@ type Service struct {
 	server   id.ServerName
 	store    *storage.Store
 	remote   Remote
+	bridges  *appservice.Service
 	log      *slog.Logger
 	asking   chan struct{} // one for each server that is being asked about a space
 	profiles *memory[id.UserID, profileAnswer]
@@ -81,7 +84,7 @@ func New(p Parts) *Service {
 	}
 	const kib, mib = 1 << 10, 1 << 20
 	return &Service{
-		server: p.Server, store: p.Store, remote: p.Remote, log: p.Log, asking: make(chan struct{}, maxAsking),
+		server: p.Server, store: p.Store, remote: p.Remote, bridges: p.Bridges, log: p.Log, asking: make(chan struct{}, maxAsking),
 		profiles: newMemory[id.UserID, profileAnswer](p.Clock, 4*mib),
 		aliases:  newMemory[id.RoomAlias, fedtypes.DirectoryAnswer](p.Clock, 512*kib),
 		trees:    newMemory[treeKey, tree](p.Clock, 8*mib),

@@ -93,6 +93,7 @@ func (w *Watch) Close() {
 func (h *Hub) Ring(pos int64, keys ...Key) {
 	h.durable.record(pos, keys)
 	h.wake(keys)
+	h.wake([]Key{Everything()})
 }
 
 // RingEphemeral is Ring for the ephemeral counter.

@@ -66,6 +66,22 @@ func TestRingWakesWhoWatches(t *testing.T) {
 	}
 }
 
+func TestWhoFollowsTheStreamHearsOfEverything(t *testing.T) {
+	h := New(0)
+	w := h.Watch(Everything())
+	defer w.Close()
+	h.RingEphemeral(h.NextEphemeral(), Room("!a:hs"))
+	if rung(w) {
+		t.Error("typing is not part of the stream")
+	}
+	for _, keys := range [][]Key{{Room("!a:hs")}, {User("@alice:hs")}, nil} {
+		h.Ring(1, keys...)
+		if !rung(w) {
+			t.Errorf("it was not rung for %v", keys)
+		}
+	}
+}
+
 func TestDrainTellsAllWhoWait(t *testing.T) {
 	h := New(0)
 	draining := func() bool {

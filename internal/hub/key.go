@@ -29,5 +29,9 @@ func Device(u id.UserID, d id.DeviceID) Key { return Key{'d', string(u) + "\x00"
 // Media is a medium that somebody waits for to be uploaded.
 func Media(m id.MXC) Key { return Key{'m', m.String()} }
 
+// Everything is rung whenever a position of the stream is, whatever key that was for. It is for those few who follow the whole stream. What
+// was last rung for it is not remembered: the stream itself says that.
+func Everything() Key { return Key{'e', ""} }
+
 // Name is for all else. The kinds are lower-case letters of the functions above and must not be used; take an upper-case one.
 func Name(kind byte, name string) Key { return Key{kind, name} }

@@ -37,6 +37,9 @@ const (
 	// LongBody is for routes for other servers whose body may be as long as a transaction. The body of such routes has been read before the
 	// handler is called, so that the limit cannot be the handler's.
 	LongBody
+	// ForAppservices is for routes without a caller that application services use with their token: where it is one of theirs, the caller is
+	// known, so that its limits hold. No other token is looked at, nor whom the application service wants to be, who may not be there yet.
+	ForAppservices
 )
 
 func (a Auth) level() Auth { return a & levelMask }
@@ -76,7 +79,7 @@ const maxToken = 8 << 10
 func (s *Server) authenticate(r *Request) error {
 	auth := r.endpoint.Auth
 	if auth.level() == None {
-		return nil
+		return s.recognise(r)
 	}
 	token := r.Token()
 	if token == "" {
@@ -98,6 +101,22 @@ func (s *Server) authenticate(r *Request) error {
 	}
 	r.Caller = caller
 	return admit(caller, auth, r.Method)
+}
+
+// recognise finds out whether an application service makes a request that needs no caller.
+func (s *Server) recognise(r *Request) error {
+	if r.endpoint.Auth&ForAppservices == 0 {
+		return nil
+	}
+	token := r.Token()
+	if token == "" || len(token) > maxToken {
+		return nil
+	}
+	// What is wrong with a token is for the handler to say, if it wants one.
+	if caller, err := s.auth.Authenticate(r.http.Context(), token, "", nil); err == nil && caller.AppserviceID != "" {
+		r.Caller = caller
+	}
+	return nil
 }
 
 // Reauthenticate looks again whether the caller may use the route, for handlers that wait: meanwhile the session can have ended.

@@ -105,3 +105,29 @@ func FuzzBearer(f *testing.F) {
 		}
 	})
 }
+
+func TestApplicationServicesAreKnownWhereNobodyHasToBe(t *testing.T) {
+	handler := func(_ context.Context, r *Request) (any, error) {
+		return map[string]string{"appservice": r.Caller.AppserviceID, "user": string(r.Caller.User)}, nil
+	}
+	s := newTestServer(t, Options{Limits: Limits{Classes: map[Rate]Limit{RateRegister: {PerSecond: 0.001, Burst: 1}}}},
+		Route{"POST", "/register", None | ForAppservices, RateRegister, handler}, Route{"POST", "/other", None, RateNone, handler})
+	// However often, and whoever it wants to be: that user may be the one it is about to make.
+	for range 3 {
+		if w := call(s, "POST", "/register?user_id=@new:hs", "", "Authorization: Bearer bridge"); w.Code != 200 ||
+			strings.TrimSpace(w.Body.String()) != `{"appservice":"irc","user":""}` {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+	for _, token := range []string{"alice", "nonsense"} {
+		if w := call(s, "POST", "/other", "", "Authorization: Bearer "+token); w.Code != 200 || !strings.Contains(w.Body.String(), `"user":""`) {
+			t.Errorf("%s: %d %s", token, w.Code, w.Body)
+		}
+	}
+	if w := call(s, "POST", "/register", "", "Authorization: Bearer alice"); w.Code != 200 || !strings.Contains(w.Body.String(), `"user":""`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := call(s, "POST", "/register", "", "Authorization: Bearer nonsense"); w.Code != 429 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

@@ -1,0 +1,87 @@
+package storage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/hearthd/hearth/internal/id"
+)
+
+// AppserviceCursor is how far an application service has been told of the stream.
+type AppserviceCursor struct {
+	// Pos is the position up to which everything was delivered, or is not for the application service.
+	Pos int64
+	// Txn is the number of the last transaction that was made.
+	Txn int64
+	// UpTo is how far the stream is delivered when that transaction is; 0: it has been.
+	UpTo int64
+	// Events are the numbers of the events of the transaction under way, in order.
+	Events []int64
+}
+
+// AppserviceCursor is the cursor of an application service, or ErrNotFound for one that was never told of anything.
+func (tx *ReadTx) AppserviceCursor(appservice string) (AppserviceCursor, error) {
+	var c AppserviceCursor
+	var events json.RawMessage
+	err := tx.queryRow("select pos, txn, up_to, events from appservices where id = $1", appservice).Scan(&c.Pos, &c.Txn, &c.UpTo, &events)
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(events, &c.Events); err != nil {
+		return c, fmt.Errorf("events of the transaction for %s: %w", appservice, err)
+	}
+	return c, nil
+}
+
+// PutAppserviceCursor stores the cursor of an application service.
+func (tx *Tx) PutAppserviceCursor(appservice string, c AppserviceCursor) error {
+	events, err := json.Marshal(append([]int64{}, c.Events...))
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`insert into appservices (id, pos, txn, up_to, events) values ($1, $2, $3, $4, $5)
+		on conflict (id) do update set pos = excluded.pos, txn = excluded.txn, up_to = excluded.up_to, events = excluded.events`,
+		appservice, c.Pos, c.Txn, c.UpTo, json.RawMessage(events))
+	return err
+}
+
+// StreamEvents is where the events of all rooms are within a span of the stream, the first limit of them in order: those of timelines, and
+// the memberships of users of this server in rooms that it is not in, such as invites, whose place is where they were noted.
+func (tx *ReadTx) StreamEvents(span Span, limit int) ([]Place, error) {
+	return collect(tx, scanPlace, `select nid, nid as place from events where nid > $1 and nid <= $2 and status = 0 and pos = nid
+		union all
+		select nid, pos from events where pos > $1 and pos <= $2 and status = 0 and pos > 0 and nid <> pos
+		union all
+		select e.nid, m.pos from memberships m join events e on e.nid = m.event
+			where m.local = 1 and m.event < 0 and m.pos > $1 and m.pos <= $2 and e.status = 3
+		order by 2, 1 limit $3`, span.After, span.UpTo, limit)
+}
+
+// LocalMembership is the place of a user of this server in a room.
+type LocalMembership struct {
+	User       id.UserID
+	Membership string
+	Pos        int64 // when it became so
+}
+
+// LocalMemberships is the users of this server who have ever had to do with a room.
+func (tx *ReadTx) LocalMemberships(room int64) ([]LocalMembership, error) {
+	// All values of membership are named so that the index is used as it is for one of them.
+	return collect(tx, func(r rowScanner) (m LocalMembership, err error) {
+		err = r.Scan(&m.User, &m.Membership, &m.Pos)
+		return m, err
+	}, `select w.value, m.membership, m.pos from memberships m join words w on w.nid = m.member
+		where m.room = $1 and m.membership in ('join', 'invite', 'knock', 'leave', 'ban') and m.local = 1 order by m.member`, room)
+}
+
+// LocalStripped is the stripped state, a JSON array or nothing, that goes with the membership that an event gives a user of this server.
+func (tx *ReadTx) LocalStripped(room, event int64) (string, error) {
+	var stripped string
+	err := tx.queryRow(`select m.stripped from events e join memberships m on m.member = e.state_key and m.room = e.room and m.event = e.nid
+		where e.nid = $2 and e.room = $1 and m.local = 1`, room, event).Scan(&stripped)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil // it is not the membership any more
+	}
+	return stripped, err
+}

@@ -62,7 +62,7 @@ func (s *stateChoice) UnmarshalJSON(raw []byte) error {
 	if len(raw) == 0 || raw[0] != '[' {
 		return json.Unmarshal(raw, &s.part)
 	}
-	var pairs [][2]string
+	var pairs [][]string
 	if err := json.Unmarshal(raw, &pairs); err != nil {
 		return err
 	}
@@ -73,6 +73,9 @@ func (s *stateChoice) UnmarshalJSON(raw []byte) error {
 		return &s
 	}
 	for _, p := range pairs {
+		if len(p) != 2 {
+			return merr.New(merr.BadJSON, "required_state has an item that is no pair of type and state key")
+		}
 		// Spec: MSC3575#room-list-parameters
 		if p[0] == memberType && p[1] == "$LAZY" {
 			s.Lazy = true

@@ -154,6 +154,9 @@ func Parse(raw json.RawMessage, user id.UserID) (*Request, error) {
 		if errors.As(err, &typ) {
 			return nil, merr.Newf(merr.BadJSON, "%q has the wrong type", typ.Field)
 		}
+		if merr.HasCode(err, merr.BadJSON) {
+			return nil, err
+		}
 		return nil, merr.Newf(merr.BadJSON, "The request cannot be read: %v", err)
 	}
 	if len(b.Conn) > maxName {

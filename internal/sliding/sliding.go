@@ -282,6 +282,14 @@ func (l *List) Has(place int) bool {
 	return false
 }
 
+// Covers reports whether all of the first n places are asked for.
+func (l *List) Covers(n int) bool {
+	if l.Ranges == nil {
+		return true
+	}
+	return slices.ContainsFunc(l.Ranges, func(r Range) bool { return r.First == 0 && r.Last >= n-1 })
+}
+
 // Join is what to tell of a room to which several rules apply: all that any of them asks for.
 //
 // Spec: MSC4186#combining-room-configs

@@ -81,9 +81,11 @@ type connection struct {
 
 	// What was asked last, at which point, and how many rooms the lists had: the same question is not looked into again if nothing has
 	// happened since.
-	asked  [32]byte
-	point  token.Sliding
-	counts map[string]int
+	asked   [32]byte
+	point   token.Sliding
+	counts  map[string]int
+	shape   *shape
+	covered bool // all rooms of all lists were in range
 }
 
 // maxChoices is how many choices of state a connection can have made; then it has to begin anew.

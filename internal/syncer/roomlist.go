@@ -22,12 +22,25 @@ import (
 type roomList struct {
 	pos         int64
 	memberships []storage.Membership // that it was made of
-	rooms       []listed
+	rooms       []*listed            // in order
+	members     []*listed            // in the order of the memberships
+	keys        map[hub.Key]roomKey
+	shape       *shape
+}
+
+// shape is the same for lists that have the same rooms, of which filters say the same unless they look at something else than rooms.
+type shape struct{ _ byte }
+
+// roomKey is what a ring is about: the membership with a number, or the receipts of its room.
+type roomKey struct {
+	member   int
+	receipts bool
 }
 
 // listed is a room in the list.
 type listed struct {
 	m        *storage.Membership
+	member   int // its place among the memberships
 	room     sliding.Room
 	active   int64 // the position of the last event, or of how the user came to be no member
 	touched  int64 // nothing has happened in the room after this position
@@ -110,11 +123,12 @@ func (l *look) fillList(list *roomList) error {
 	for _, row := range rows {
 		byNID[row.Room] = row
 	}
-	list.rooms = make([]listed, len(list.memberships))
+	all := make([]listed, len(list.memberships))
+	list.rooms, list.members = make([]*listed, len(all)), make([]*listed, len(all))
+	list.keys, list.shape = make(map[hub.Key]roomKey, 2*len(all)), new(shape)
 	for i := range list.memberships {
-		r := &list.rooms[i]
-		r.m = &list.memberships[i]
-		r.receipts = list.pos
+		r := &all[i]
+		r.m, r.member, r.receipts = &list.memberships[i], i, list.pos
 		r.fill(byNID[r.m.Room])
 		if (r.m.Membership == "leave" || r.m.Membership == "ban") && r.m.Sender != l.User && !r.m.Forgotten {
 			// Spec: MSC4186#lists
@@ -124,45 +138,90 @@ func (l *look) fillList(list *roomList) error {
 			}
 			r.put = h.EverJoined()
 		}
+		list.rooms[i], list.members[i] = r, r
+		if r.m.Membership == "join" {
+			list.keys[hub.Room(r.m.RoomID)] = roomKey{i, false}
+			list.keys[edu.ReceiptsKey(r.m.RoomID)] = roomKey{i, true}
+		}
 	}
-	list.order()
+	slices.SortFunc(list.rooms, byActivity)
 	return nil
 }
 
 // renewList makes a list of an older one.
 func (l *look) renewList(list, old *roomList) error {
-	list.rooms = slices.Clone(old.rooms)
-	var changed []int64
-	places := map[int64]int{}
-	for i := range list.rooms {
-		r := &list.rooms[i]
-		if r.m.Membership != "join" {
-			continue
-		}
-		if l.hub.ChangedSince(edu.ReceiptsKey(r.m.RoomID), old.pos) {
-			r.receipts = list.pos
-		}
-		if l.hub.ChangedSince(hub.Room(r.m.RoomID), old.pos) {
-			changed = append(changed, r.m.Room)
-			places[r.m.Room] = i
+	list.keys, list.shape = old.keys, old.shape
+	rung, ok := l.hub.Rung(old.pos)
+	if !ok {
+		for k := range old.keys {
+			if l.hub.ChangedSince(k, old.pos) {
+				rung = append(rung, k)
+			}
 		}
 	}
-	if len(changed) == 0 {
+	news := map[int]*listed{}
+	var changed []int64
+	for _, k := range rung {
+		key, mine := old.keys[k]
+		if !mine {
+			continue
+		}
+		r := news[key.member]
+		if r == nil {
+			clone := *old.members[key.member]
+			r = &clone
+			news[key.member] = r
+		}
+		if key.receipts {
+			r.receipts = list.pos
+		} else if r.touched != list.pos {
+			r.touched = list.pos
+			changed = append(changed, r.m.Room)
+		}
+	}
+	if len(news) == 0 {
+		list.rooms, list.members = old.rooms, old.members
 		return nil
 	}
 	rows, err := l.tx.ListedRoomsAt(changed)
-	for _, row := range rows {
-		r := &list.rooms[places[row.Room]]
-		r.fill(row)
-		r.touched = list.pos
+	if err != nil {
+		return err
 	}
-	list.order()
-	return err
+	byNID := make(map[int64]storage.ListedRoom, len(rows))
+	for _, row := range rows {
+		byNID[row.Room] = row
+	}
+	list.members = slices.Clone(old.members)
+	fresh := make([]*listed, 0, len(news))
+	for i, r := range news {
+		if row, ok := byNID[r.m.Room]; ok {
+			was := r.room
+			r.fill(row)
+			r.touched = list.pos
+			if r.room != was {
+				list.shape = new(shape)
+			}
+		}
+		list.members[i] = r
+		fresh = append(fresh, r)
+	}
+	slices.SortFunc(fresh, byActivity)
+	list.rooms = make([]*listed, 0, len(old.rooms))
+	for _, r := range old.rooms { // which are in order: the two are merged
+		if list.members[r.member] != r {
+			continue
+		}
+		for len(fresh) > 0 && byActivity(fresh[0], r) < 0 {
+			list.rooms, fresh = append(list.rooms, fresh[0]), fresh[1:]
+		}
+		list.rooms = append(list.rooms, r)
+	}
+	list.rooms = append(list.rooms, fresh...)
+	return nil
 }
 
-// order sorts the list, most of which is in order.
-func (l *roomList) order() {
-	slices.SortFunc(l.rooms, func(a, b listed) int { return cmp.Or(cmp.Compare(b.active, a.active), cmp.Compare(a.m.Room, b.m.Room)) })
+func byActivity(a, b *listed) int {
+	return cmp.Or(cmp.Compare(b.active, a.active), cmp.Compare(a.m.Room, b.m.Room))
 }
 
 // fill takes what lists need to know of a room: from the room, or from what came with an invite or a knock.

@@ -91,7 +91,7 @@ func (s *Syncer) slideIn(ctx context.Context, at *slot, r SlidingRequest, from t
 		s.members.sent(deviceKey{r.User, r.Device, a.next.Conn}, m.room, a.next.Pos, m.user)
 	}
 	at.conn = q.conn
-	at.conn.asked, at.conn.point, at.conn.counts = r.Asked.Digest, a.next, a.counts
+	at.conn.asked, at.conn.point, at.conn.counts, at.conn.shape, at.conn.covered = r.Asked.Digest, a.next, a.counts, a.shape, a.covered
 	return append(a.next.Append(append(a.buf, `"pos":"`...)), `"}`...), nil
 }
 
@@ -148,6 +148,8 @@ type slidingAnswer struct {
 	next    token.Sliding
 	buf     []byte
 	counts  map[string]int
+	shape   *shape
+	covered bool
 	changes map[int64]knowledge
 	extras  string
 	members []sentMember
@@ -211,7 +213,7 @@ func (s *Syncer) still(q slidingQuery) (slidingAnswer, bool) {
 	if q.Asked.Extensions.E2EE && counts == nil {
 		return slidingAnswer{}, false
 	}
-	v := slide{look: &look{Syncer: s}, q: q, answer: slidingAnswer{counts: c.counts, extras: c.extras(q.from.Seq), next: q.from}}
+	v := slide{look: &look{Syncer: s}, q: q, answer: slidingAnswer{counts: c.counts, shape: c.shape, covered: c.covered, extras: c.extras(q.from.Seq), next: q.from}}
 	v.open()
 	v.buf = append(v.buf, `"rooms":{},"extensions":{`...)
 	o := opened{}

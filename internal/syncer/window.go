@@ -3,6 +3,7 @@ package syncer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidwall/gjson"
 
@@ -53,51 +54,107 @@ func (v *slide) arrange() error {
 	if err != nil {
 		return err
 	}
+	v.rules = map[ruleKey]rule{}
+	v.answer.shape = list.shape
 	asked := v.q.Asked
 	tests := make([]func(r *sliding.Room) bool, len(asked.Lists))
-	places := make([]int, len(asked.Lists)) // how far each list has come
 	for i := range asked.Lists {
 		if tests[i], err = asked.Lists[i].Filter.Test(v.company(list)); err != nil {
 			return fmt.Errorf("prepare a filter: %w", err)
 		}
 	}
-	v.rules = map[ruleKey]rule{}
-	for i := range list.rooms {
-		r := &list.rooms[i]
-		p := place{listed: r, told: v.q.conn.told(r.m.Room, v.q.from.Seq)}
-		if len(asked.Subscriptions) > 0 {
-			_, p.subbed = asked.Subscriptions[r.m.RoomID]
-		}
-		listed := v.isListed(&p)
-		if !listed && (!p.subbed || r.m.Forgotten || r.m.Membership == "invite") {
-			continue
-		}
-		for n := range asked.Lists {
-			if !listed {
-				break
-			}
-			if tests[n] != nil && !tests[n](&r.room) {
-				continue
-			}
-			if asked.Lists[n].Has(places[n]) {
-				p.in[n/64] |= 1 << (n % 64)
-			}
-			places[n]++
-		}
-		if p.wanted() {
-			if p.rule, err = v.ruleOf(&p); err != nil {
+	if changed, ok := v.changed(list); ok {
+		v.answer.covered, v.answer.counts = true, v.q.conn.counts
+		for _, r := range changed {
+			p := v.place(r)
+			if err := v.put(&p, tests, nil); err != nil {
 				return err
 			}
 		}
-		if p.wanted() || p.told.known {
-			v.places = append(v.places, p)
+		return nil
+	}
+	places := make([]int, len(asked.Lists)) // how far each list has come
+	for _, r := range list.rooms {
+		p := v.place(r)
+		if err := v.put(&p, tests, places); err != nil {
+			return err
 		}
 	}
-	v.answer.counts = make(map[string]int, len(places))
+	v.answer.counts, v.answer.covered = make(map[string]int, len(places)), true
 	for n := range asked.Lists {
-		v.answer.counts[asked.Lists[n].Name] = places[n]
+		l := &asked.Lists[n]
+		v.answer.counts[l.Name] = places[n]
+		v.answer.covered = v.answer.covered && l.Covers(places[n])
 	}
 	return nil
+}
+
+func (v *slide) place(r *listed) place {
+	return place{listed: r, told: v.q.conn.told(r.m.Room, v.q.from.Seq)}
+}
+
+// put puts a room into its place in the lists, which have come as far as places says; nil is for lists that have all of their rooms in range.
+func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) error {
+	asked := v.q.Asked
+	if len(asked.Subscriptions) > 0 {
+		_, p.subbed = asked.Subscriptions[p.m.RoomID]
+	}
+	in := v.isListed(p)
+	if !in && (!p.subbed || p.m.Forgotten || p.m.Membership == "invite") {
+		return nil
+	}
+	for n := range asked.Lists {
+		if !in || tests[n] != nil && !tests[n](&p.room) {
+			continue
+		}
+		if places == nil || asked.Lists[n].Has(places[n]) {
+			p.in[n/64] |= 1 << (n % 64)
+		}
+		if places != nil {
+			places[n]++
+		}
+	}
+	if p.wanted() {
+		var err error
+		if p.rule, err = v.ruleOf(p); err != nil {
+			return err
+		}
+	}
+	if p.wanted() || p.told.known {
+		v.places = append(v.places, *p)
+	}
+	return nil
+}
+
+// changed is the rooms in which something may have happened, where it is sure that there is nothing to say of all others: the client asks for
+// the same as when it got its position, all of its rooms were in range then, and since then nothing has changed which those are.
+func (v *slide) changed(list *roomList) ([]*listed, bool) {
+	c := v.q.conn
+	if v.initial || c.point != v.q.from || c.asked != v.q.Asked.Digest || !c.covered || c.shape != list.shape || len(v.global)+len(v.rooms) > 0 {
+		return nil, false
+	}
+	for i := range v.q.Asked.Lists {
+		if v.q.Asked.Lists[i].Filter.Spaces != nil {
+			return nil, false
+		}
+	}
+	keys, ok := v.hub.Rung(v.since.Pos)
+	more, known := v.hub.RungEphemeral(v.since.Eph)
+	if !ok || !known {
+		return nil, false
+	}
+	var out []*listed
+	seen := map[int]bool{}
+	for _, keys := range [][]hub.Key{keys, more} {
+		for _, k := range keys {
+			if key, mine := list.keys[k]; mine && !seen[key.member] {
+				seen[key.member] = true
+				out = append(out, list.members[key.member])
+			}
+		}
+	}
+	slices.SortFunc(out, byActivity)
+	return out, true
 }
 
 // isListed reports whether a room is in the list for this connection.

@@ -213,7 +213,9 @@ func (s *Syncer) still(q slidingQuery) (slidingAnswer, bool) {
 	if q.Asked.Extensions.E2EE && counts == nil {
 		return slidingAnswer{}, false
 	}
-	v := slide{look: &look{Syncer: s}, q: q, answer: slidingAnswer{counts: c.counts, shape: c.shape, covered: c.covered, extras: c.extras(q.from.Seq), next: q.from}}
+	v := slide{look: &look{Syncer: s}, q: q, answer: slidingAnswer{
+		counts: c.counts, shape: c.shape, covered: c.covered, extras: c.extras(q.from.Seq), next: q.from,
+	}}
 	v.open()
 	v.buf = append(v.buf, `"rooms":{},"extensions":{`...)
 	o := opened{}

@@ -103,6 +103,7 @@ func (a *API) Routes() []web.Route {
 		a.roomStateRoutes(),
 		a.searchRoutes(),
 		a.sendRoutes(),
+		a.slidingRoutes(),
 		a.spaceRoutes(),
 		a.syncRoutes(),
 		a.tagRoutes(),

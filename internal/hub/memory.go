@@ -11,16 +11,18 @@ type memory struct {
 	floor      int64 // a key that is in no generation has not changed after this position
 	top        int64 // highest position in young
 	oldTop     int64 // highest position in old
+	log        *log
 }
 
 func newMemory(floor int64, limit int) memory {
-	return memory{half: max(limit/2, 1), young: make(map[Key]int64), floor: floor}
+	return memory{half: max(limit/2, 1), young: make(map[Key]int64), floor: floor, log: &log{floor: floor}}
 }
 
 func (m *memory) record(pos int64, keys []Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range keys {
+		m.log.add(pos, k)
 		if last, known := m.young[k]; known {
 			// Commits in one group may ring out of order.
 			if pos > last {

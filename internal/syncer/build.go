@@ -82,7 +82,7 @@ func (l *look) build(ctx context.Context) error {
 	return nil
 }
 
-func (l *look) device() deviceKey { return deviceKey{l.User, l.Device} }
+func (l *look) device() deviceKey { return deviceKey{l.User, l.Device, 0} }
 
 // loadAccountData reads what the user keeps for their clients, as far as it is new.
 func (l *look) loadAccountData() error {
@@ -110,18 +110,26 @@ func (l *look) accountData() error {
 		if !l.Filter.AccountData.Match("", d.Type) {
 			continue
 		}
-		content := d.Content
-		if d.Type == storage.PushRulesType {
-			var err error
-			if content, err = l.Syncer.rules.PushRulesContent(l.User, content); err != nil {
-				return fmt.Errorf("show push rules: %w", err)
-			}
+		if err := l.globalData(&o, d); err != nil {
+			return err
 		}
-		l.item(&o)
-		l.contentEvent(d.Type, content)
 	}
 	l.closeList(o, `]},`)
 	l.some = l.some || o.items > 0
+	return nil
+}
+
+// globalData appends an item of the global account data.
+func (l *look) globalData(o *opened, d storage.AccountData) error {
+	content := d.Content
+	if d.Type == storage.PushRulesType {
+		var err error
+		if content, err = l.Syncer.rules.PushRulesContent(l.User, content); err != nil {
+			return fmt.Errorf("show push rules: %w", err)
+		}
+	}
+	l.item(o)
+	l.contentEvent(d.Type, content)
 	return nil
 }
 

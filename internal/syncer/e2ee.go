@@ -44,8 +44,19 @@ func (l *look) toDevice() error {
 		return fmt.Errorf("load messages to the device: %w", err)
 	}
 	o := l.openList(`"to_device":{"events":[`)
+	l.deviceMessages(&o, list)
+	l.closeList(o, `]},`)
+	l.some = l.some || o.items > 0
+	if more {
+		l.cut = list[len(list)-1].Pos
+	}
+	return nil
+}
+
+// deviceMessages appends messages to the device.
+func (l *look) deviceMessages(o *opened, list []storage.DeviceMessage) {
 	for _, m := range list {
-		l.item(&o)
+		l.item(o)
 		l.buf = append(l.buf, `{"content":`...)
 		l.buf = append(l.buf, m.Content...)
 		l.buf = append(l.buf, `,"sender":`...)
@@ -54,12 +65,6 @@ func (l *look) toDevice() error {
 		l.buf = gjson.AppendJSONString(l.buf, m.Type)
 		l.buf = append(l.buf, '}')
 	}
-	l.closeList(o, `]},`)
-	l.some = l.some || o.items > 0
-	if more {
-		l.cut = list[len(list)-1].Pos
-	}
-	return nil
 }
 
 // saveCut notes how far the device is told of its messages, and makes it fetch the rest.

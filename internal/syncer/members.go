@@ -20,6 +20,7 @@ type sentMembers struct {
 type deviceKey struct {
 	user   id.UserID
 	device id.DeviceID
+	conn   int64 // of sliding sync, 0 for others
 }
 
 type sentTo struct {

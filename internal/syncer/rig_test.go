@@ -82,16 +82,20 @@ func (r *rig) update(fn func(tx *storage.Tx) error) {
 // room makes a room of alice's.
 func (r *rig) room(name string) *storagetest.Room {
 	room := storagetest.NewRoom(r.t, r.store, id.RoomID("!"+name+":one"), alice)
-	ring := func(pos int64, users []id.UserID) {
+	r.rings(room)
+	room.Rung(room.Row.LastPos, []id.UserID{alice})
+	return room
+}
+
+// rings has the room ring the hub that there is.
+func (r *rig) rings(room *storagetest.Room) {
+	room.Rung = func(pos int64, users []id.UserID) {
 		keys := []hub.Key{hub.Room(room.Row.ID)}
 		for _, u := range users {
 			keys = append(keys, hub.User(u))
 		}
 		r.hub.Ring(pos, keys...)
 	}
-	room.Rung = ring
-	ring(room.Row.LastPos, []id.UserID{alice})
-	return room
 }
 
 // data sets account data.

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/tidwall/gjson"
@@ -10,7 +11,6 @@ import (
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
-	"github.com/hearthd/hearth/internal/token"
 	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
@@ -51,7 +51,7 @@ func (l *look) joinedRoom(m storage.Membership) (bool, error) {
 	var t timeline
 	var state stateDelta
 	if r.full || l.hasEvents(&m) {
-		if t, err = r.timeline(storage.Span{After: r.after, UpTo: r.end}); err != nil {
+		if t, err = r.timeline(storage.Span{After: r.after, UpTo: r.end}, l.wished()); err != nil {
 			return false, err
 		}
 		// A room that is new to a client in the middle of a conversation has a past of which the client knows nothing.
@@ -105,7 +105,7 @@ func (l *look) leftRoom(m storage.Membership) (bool, error) {
 		r.full = true
 		r.after = l.since.Pos
 	}
-	t, err := r.timeline(storage.Span{After: r.after, UpTo: r.end})
+	t, err := r.timeline(storage.Span{After: r.after, UpTo: r.end}, l.wished())
 	if err != nil {
 		return false, err
 	}
@@ -160,23 +160,33 @@ func (r *room) member(o *opened, text string) {
 	r.buf = append(r.buf, text...)
 }
 
-// events writes timeline and state.
-func (r *room) events(o *opened, t timeline, state stateDelta) error {
-	all := append(append(make([]*storage.Event, 0, len(t.events)+len(state.events)), t.events...), state.events...)
-	batch, err := clientevent.Prepare(r.tx, r.viewer(), all, clientevent.Options{
-		Now: r.now, WithoutRoomID: true, Bundle: t.limited || r.full, Federation: r.Filter.Federation, Ignored: r.unwanted.ignored,
+// prepare reads what is needed to show events.
+func (r *room) prepare(bundle bool, lists ...[]*storage.Event) (*clientevent.Batch, error) {
+	batch, err := clientevent.Prepare(r.tx, r.viewer(), slices.Concat(lists...), clientevent.Options{
+		Now: r.now, WithoutRoomID: true, Bundle: bundle, Federation: r.Filter.Federation, Ignored: r.unwanted.ignored,
 		Histories: map[int64]*visibility.History{r.m.Room: r.history}, Fields: r.Filter.EventFields,
 	})
 	if err != nil {
-		return fmt.Errorf("prepare events: %w", err)
+		return nil, fmt.Errorf("prepare events: %w", err)
 	}
-	list := func(events []*storage.Event) {
-		for i, ev := range events {
-			if i > 0 {
-				r.buf = append(r.buf, ',')
-			}
-			r.buf = batch.Append(r.buf, ev)
+	return batch, nil
+}
+
+// list writes events, with commas between them.
+func (r *room) list(batch *clientevent.Batch, events []*storage.Event) {
+	for i, ev := range events {
+		if i > 0 {
+			r.buf = append(r.buf, ',')
 		}
+		r.buf = batch.Append(r.buf, ev)
+	}
+}
+
+// events writes timeline and state.
+func (r *room) events(o *opened, t timeline, state stateDelta) error {
+	batch, err := r.prepare(t.limited || r.full, t.events, state.events)
+	if err != nil {
+		return err
 	}
 	if len(state.events) > 0 {
 		name := `"state":{"events":[`
@@ -184,22 +194,18 @@ func (r *room) events(o *opened, t timeline, state stateDelta) error {
 			name = `"state_after":{"events":[`
 		}
 		r.member(o, name)
-		list(state.events)
+		r.list(batch, state.events)
 		r.buf = append(r.buf, `]}`...)
 	}
 	if len(t.events) == 0 && !t.limited && !r.full {
 		return nil
 	}
 	r.member(o, `"timeline":{"events":[`)
-	list(t.events)
+	r.list(batch, t.events)
 	r.buf = append(r.buf, `],"limited":`...)
 	r.buf = strconv.AppendBool(r.buf, t.limited)
-	start := t.start
-	if len(t.events) > 0 {
-		start = t.events[0].Pos - 1
-	}
 	r.buf = append(r.buf, `,"prev_batch":"`...)
-	r.buf = append(r.buf, token.Room(start).String()...)
+	r.buf = append(r.buf, t.before().String()...)
 	r.buf = append(r.buf, `"}`...)
 	return nil
 }
@@ -252,14 +258,7 @@ func (r *room) ephemeral(o *opened, receipts []storage.Receipt) (own bool) {
 	inner := opened{}
 	if told {
 		r.item(&inner)
-		r.buf = append(r.buf, `{"content":{"user_ids":[`...)
-		for i, u := range typing {
-			if i > 0 {
-				r.buf = append(r.buf, ',')
-			}
-			r.buf = gjson.AppendJSONString(r.buf, string(u))
-		}
-		r.buf = append(r.buf, `]},"type":"m.typing"}`...)
+		r.typingEvent(typing)
 	}
 	for _, d := range receipts {
 		own = own || d.User == r.User
@@ -270,6 +269,13 @@ func (r *room) ephemeral(o *opened, receipts []storage.Receipt) (own bool) {
 	}
 	r.buf = append(r.buf, `]}`...)
 	return own
+}
+
+// typingEvent appends who is typing in a room.
+func (l *look) typingEvent(typing []id.UserID) {
+	l.buf = append(l.buf, `{"content":{"user_ids":[`...)
+	l.users(typing)
+	l.buf = append(l.buf, `]},"type":"m.typing"}`...)
 }
 
 // counts writes how much is unread. Zeros are written too: badges are cleared by them.

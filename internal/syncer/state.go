@@ -206,8 +206,8 @@ func (s *stateReader) lazyMembers(sum *summary) error {
 		add(s.User)
 	}
 	if sum != nil {
-		for _, u := range sum.heroes {
-			add(u)
+		for _, hero := range sum.heroes {
+			add(hero.User)
 		}
 	}
 	if !s.full && !s.Filter.Room.State.IncludeRedundantMembers {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/storage"
 )
 
 // maxHeroes is how many members a nameless room is named after.
@@ -16,7 +16,8 @@ const maxHeroes = 5
 type summary struct {
 	joined, invited int64
 	nameless        bool
-	heroes          []id.UserID
+	name, avatar    string
+	heroes          []storage.Membership
 }
 
 // loadSummary reads the summary of the room.
@@ -27,17 +28,20 @@ func (r *room) loadSummary() (*summary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the room: %w", err)
 	}
-	s := &summary{joined: row.Summary.Joined, invited: row.Summary.Invited, nameless: row.Summary.Name == "" && row.Summary.CanonicalAlias == ""}
-	if !s.nameless {
-		return s, nil
-	}
-	if err := r.heroes(s, "join", "invite"); err != nil {
-		return nil, err
-	}
-	if len(s.heroes) == 0 {
-		err = r.heroes(s, "leave", "ban")
+	s := &summary{joined: row.Summary.Joined, invited: row.Summary.Invited, nameless: row.Summary.Name == "" && row.Summary.CanonicalAlias == "",
+		name: row.Summary.Name, avatar: row.Summary.AvatarURL}
+	if s.nameless {
+		err = r.nameAfter(s)
 	}
 	return s, err
+}
+
+// nameAfter finds the members after whom a nameless room is named.
+func (r *room) nameAfter(s *summary) error {
+	if err := r.heroes(s, "join", "invite"); err != nil || len(s.heroes) > 0 {
+		return err
+	}
+	return r.heroes(s, "leave", "ban")
 }
 
 func (r *room) heroes(s *summary, memberships ...string) error {
@@ -51,7 +55,7 @@ func (r *room) heroes(s *summary, memberships ...string) error {
 		}
 		for _, m := range members {
 			if m.User != r.User && len(s.heroes) < maxHeroes {
-				s.heroes = append(s.heroes, m.User)
+				s.heroes = append(s.heroes, m)
 			}
 		}
 	}
@@ -63,11 +67,11 @@ func (r *room) summary(o *opened, s *summary) {
 	r.member(o, `"summary":{`)
 	if s.nameless {
 		r.buf = append(r.buf, `"m.heroes":[`...)
-		for i, u := range s.heroes {
+		for i, hero := range s.heroes {
 			if i > 0 {
 				r.buf = append(r.buf, ',')
 			}
-			r.buf = gjson.AppendJSONString(r.buf, string(u))
+			r.buf = gjson.AppendJSONString(r.buf, string(hero.User))
 		}
 		r.buf = append(r.buf, `],`...)
 	}

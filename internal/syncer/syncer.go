@@ -1,7 +1,7 @@
-// Package syncer answers /sync: it turns a token into what has happened since, from one snapshot of the database. What an answer costs
+// Package syncer answers /sync, the one of v3 and sliding sync: it turns a token into what has happened since, from one snapshot of the database. What an answer costs
 // follows what changed: rooms and personal data of which the hub and the store know that nothing has happened are not looked at, and where
 // nothing at all has happened the database is not asked. It refuses to know HTTP, and to change anything but the queue of messages
-// to the device that asks.
+// to the device that asks and what its connections remember.
 package syncer
 
 import (
@@ -34,11 +34,14 @@ type Syncer struct {
 	started int64 // the ephemeral counter when this process began
 	members *sentMembers
 	wishes  *wishCache
+	lists   *roomLists
+	slides  *connections
 }
 
 // New returns a Syncer.
 func New(store *storage.Store, h *hub.Hub, edus *edu.Service, rules Rules, c clock.Clock) *Syncer {
-	return &Syncer{store: store, hub: h, edus: edus, rules: rules, clock: c, started: edus.Ephemeral(), members: newSentMembers(), wishes: newWishCache()}
+	return &Syncer{store: store, hub: h, edus: edus, rules: rules, clock: c, started: edus.Ephemeral(), members: newSentMembers(),
+		wishes: newWishCache(), lists: newRoomLists(), slides: newConnections()}
 }
 
 // Request is one /sync.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/hearthd/hearth/internal/clientevent"
+	"github.com/hearthd/hearth/internal/token"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -23,10 +24,14 @@ type timeline struct {
 	limited bool             // there is more before start
 }
 
-// timeline reads the end of a stretch. It looks at no more than a bounded number of events; what is beyond counts as more.
-func (r *room) timeline(span storage.Span) (timeline, error) {
+// wished is how many events of a timeline the client wants.
+func (l *look) wished() int {
+	return max(l.Filter.Room.Timeline.Limit(defaultTimeline, maxTimeline), 0)
+}
+
+// timeline reads the end of a stretch, of limit events. It looks at no more than a bounded number of events; what is beyond counts as more.
+func (r *room) timeline(span storage.Span, limit int) (timeline, error) {
 	f := &r.Filter.Room.Timeline
-	limit := max(f.Limit(defaultTimeline, maxTimeline), 0)
 	t := timeline{start: span.After}
 	if !f.MatchRoom(string(r.m.RoomID)) {
 		t.start = span.UpTo
@@ -88,6 +93,14 @@ func (r *room) wanted(events []*storage.Event) ([]*storage.Event, error) {
 		}
 	}
 	return clientevent.Select(r.tx, &r.Filter.Room.Timeline, out)
+}
+
+// before is the point from which the client can walk on backwards.
+func (t *timeline) before() token.Room {
+	if len(t.events) > 0 && t.events[0].Pos != 0 {
+		return token.Room(t.events[0].Pos - 1)
+	}
+	return token.Room(t.start)
 }
 
 // everything is before all positions.

@@ -12,10 +12,11 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// wishes is what a user does not want to see.
+// wishes is what a user does not want to see, and which of the rooms are for talking with somebody directly.
 type wishes struct {
 	ignored   visibility.Ignored
 	noInvites bool
+	direct    map[id.RoomID]bool
 }
 
 // wishCache keeps the wishes of users for as long as their account data does not change.
@@ -58,8 +59,21 @@ func loadWishes(tx *storage.ReadTx, user id.UserID) (w wishes, err error) {
 	if w.ignored, err = visibility.LoadIgnored(tx, user); err != nil {
 		return w, err
 	}
+	// Spec: client-server-api#direct-messaging
+	d, err := tx.AccountData(user, "", "m.direct")
+	if err == nil {
+		w.direct = map[id.RoomID]bool{}
+		gjson.ParseBytes(d.Content).ForEach(func(_, rooms gjson.Result) bool {
+			for _, room := range rooms.Array() {
+				w.direct[id.RoomID(room.Str)] = true
+			}
+			return true
+		})
+	} else if !errors.Is(err, storage.ErrNotFound) {
+		return w, fmt.Errorf("load the direct rooms: %w", err)
+	}
 	// Spec: client-server-api#invite-permission
-	d, err := tx.AccountData(user, "", "m.invite_permission_config")
+	d, err = tx.AccountData(user, "", "m.invite_permission_config")
 	if errors.Is(err, storage.ErrNotFound) {
 		return w, nil
 	}

@@ -44,6 +44,7 @@ func TestParseRoom(t *testing.T) {
 		{"its own form", "t12", 12, false},
 		{"fetched history", "t-12", -12, false},
 		{"a sync token", "s12_34", 12, false},
+		{"a position of sliding sync", "s12_34_5_6_7", 12, false},
 		{"no number", "tx", 0, true},
 		{"nothing", "", 0, true},
 	} {
@@ -55,12 +56,40 @@ func TestParseRoom(t *testing.T) {
 	}
 }
 
+func TestParseSliding(t *testing.T) {
+	for _, test := range []struct {
+		name, text string
+		want       Sliding
+		bad        bool
+	}{
+		{"all five numbers", "s1_2_3_4_5", Sliding{Sync{1, 2}, 3, 4, 5}, false},
+		{"a sync token", "s1_2", Sliding{}, true},
+		{"six numbers", "s1_2_3_4_5_6", Sliding{}, true},
+		{"a negative one", "s1_2_3_-4_5", Sliding{}, true},
+		{"no letter", "1_2_3_4_5", Sliding{}, true},
+		{"nothing", "", Sliding{}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParseSliding(test.text)
+			if got != test.want || (err != nil) != test.bad || test.bad && !merr.HasCode(err, merr.UnknownPos) {
+				t.Errorf("%v, %v", got, err)
+			}
+			if err == nil && got.String() != test.text {
+				t.Errorf("%q became %q", test.text, got)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"s12_34", "s0_0", "t-5", "t12", "s1_", "_", "s-1_2"} {
+	for _, seed := range []string{"s12_34", "s0_0", "t-5", "t12", "s1_", "_", "s-1_2", "s1_2_3_4_5"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if got, err := ParseSync(text); err == nil && got.String() != text {
+			t.Errorf("%q became %q", text, got)
+		}
+		if got, err := ParseSliding(text); err == nil && got.String() != text {
 			t.Errorf("%q became %q", text, got)
 		}
 		if got, err := ParseRoom(text); err == nil && got.String() != text && text[0] != 's' {

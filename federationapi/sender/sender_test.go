@@ -510,7 +510,6 @@ func TestAServerThatAsksForItIsLeftAlone(t *testing.T) {
 	}
 	r.pass(1, time.Millisecond)
 	r.sent("a", nil)
-	r.pass(1, gap)
 	check(t, "left", 0, r.left(two))
 }
 

@@ -58,6 +58,20 @@ func (tx *ReadTx) StreamEvents(span Span, limit int) ([]Place, error) {
 		order by 2, 1 limit $3`, span.After, span.UpTo, limit)
 }
 
+// NextInStream is the first position after another at which StreamEvents may find something: the stream has long stretches without events, which
+// are reserved for history. ErrNotFound: there is nothing.
+func (tx *ReadTx) NextInStream(after int64) (int64, error) {
+	var next int64
+	err := tx.queryRow(`select coalesce(min(p), 0) from (
+			select min(nid) as p from events where nid > $1 and status = 0 and pos = nid
+			union all select min(pos) from events where pos > $1 and status = 0 and pos > 0 and nid <> pos
+			union all select min(pos) from memberships where local = 1 and event < 0 and pos > $1) places`, after).Scan(&next)
+	if err == nil && next == 0 {
+		err = ErrNotFound
+	}
+	return next, err
+}
+
 // LocalMembership is the place of a user of this server in a room.
 type LocalMembership struct {
 	User       id.UserID

@@ -3,6 +3,7 @@ package appservice
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/tidwall/sjson"
@@ -53,6 +54,14 @@ func (w *worker) look(tx *storage.ReadTx, events []int64, after int64) ([]int64,
 	if err != nil || pos <= after {
 		return events, after, false, err
 	}
+	next, err := tx.NextInStream(after)
+	if errors.Is(err, storage.ErrNotFound) {
+		return events, pos, false, nil
+	}
+	if err != nil {
+		return events, after, false, err
+	}
+	after = max(after, next-1)
 	end := min(after+window, pos)
 	places, err := tx.StreamEvents(storage.Span{After: after, UpTo: end}, maxPlaces)
 	if err != nil {

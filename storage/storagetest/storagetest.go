@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -24,8 +25,34 @@ const PostgresEnv = "HEARTH_TEST_POSTGRES_URL"
 // Open gives a test a fresh, empty SQLite store that is closed when the test ends.
 func Open(t testing.TB) *storage.Store {
 	t.Helper()
-	return Reopen(t, SQLiteConfig(t))
+	cfg := SQLiteConfig(t)
+	fresh, err := migrated()
+	if err == nil {
+		err = os.WriteFile(cfg.Path, fresh, 0o600)
+	}
+	if err != nil {
+		t.Fatalf("make a store: %v", err)
+	}
+	return Reopen(t, cfg)
 }
+
+// migrated is the file of an empty store. It is made once: with the race detector, to bring the schema up to date takes longer than most tests.
+var migrated = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "storagetest")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "hearth.db")
+	s, err := storage.Open(context.Background(), storage.Config{Path: path}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 // OpenAny is Open over PostgreSQL where PostgresEnv is set.
 func OpenAny(t testing.TB) *storage.Store {

@@ -28,6 +28,7 @@ const (
 	// makeTime is how long a server may take to answer with a template, and handshakeTime how long all of a handshake may take: the state of a
 	// large room is many megabytes, and whoever has been let in should hear of it even if the client does not wait that long.
 	makeTime      = 20 * time.Second
+	catchUpTime   = 2 * time.Second
 	handshakeTime = 5 * time.Minute
 )
 
@@ -195,6 +196,7 @@ func (s *Server) tryEach(ctx context.Context, what string, p plan, fallback erro
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		s.catchUp(ctx, to)
 		err := do(ctx, to)
 		if err == nil {
 			return nil
@@ -209,6 +211,14 @@ func (s *Server) tryEach(ctx context.Context, what string, p plan, fallback erro
 		}
 	}
 	return worst
+}
+
+// catchUp lets a server hear what it has yet to be told before it is asked for something: else who leaves and comes back at once would still be
+// there for it, and an invite would overtake the end of a ban. A server that does not take it soon is asked all the same.
+func (s *Server) catchUp(ctx context.Context, to id.ServerName) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	s.peers.Outbound.Flush(ctx, to)
 }
 
 // refusal is what a client is told of another server's error, and how much that says: what servers say who do not know the room, or cannot be

@@ -151,6 +151,7 @@ func (s *Server) inviteAbroad(ctx context.Context, r MemberRequest) (id.EventID,
 		return "", err
 	}
 	out.raw = made.Raw
+	s.catchUp(ctx, to)
 	signed, err := s.peers.Remote.Invite(ctx, to, r.Room, out.event, out.version.Version(), out.raw, out.state)
 	if err != nil {
 		s.log.Info("another server does not take an invite", slog.String("server", string(to)), slog.Any("error", err))

@@ -40,6 +40,8 @@ type nobody struct{}
 
 func (nobody) Wake([]id.ServerName) {}
 
+func (nobody) Flush(context.Context, id.ServerName) {}
+
 func (nobody) Joined(*storage.Tx, id.UserID, int64) error { return nil }
 
 func (nobody) Notify(*storage.Tx, *storage.Event, []storage.Notification) error { return nil }

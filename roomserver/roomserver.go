@@ -64,6 +64,8 @@ type Devices interface {
 // Outbound sends what is in the outbox. It is told of new rows after their commit.
 type Outbound interface {
 	Wake(servers []id.ServerName)
+	// Flush returns when a server has been told what is in its outbox now, or that has failed, or ctx ends.
+	Flush(ctx context.Context, to id.ServerName)
 }
 
 // Server writes rooms. It is safe for concurrent use.

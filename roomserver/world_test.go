@@ -177,6 +177,8 @@ func answered(err error) error {
 
 func (p *peer) Wake([]id.ServerName) {}
 
+func (p *peer) Flush(context.Context, id.ServerName) {}
+
 func (p *peer) template(to id.ServerName, t fedtypes.Template, err error) (fedtypes.Template, error) {
 	if err == nil && p.meddle != nil {
 		t = p.meddle(to, t)

@@ -58,6 +58,12 @@ func (tx *ReadTx) Outbox(to id.ServerName, upTo int64, limit int) ([]Outgoing, e
 	}, `select pos, event, type, content from outbox where destination = $1 and pos <= $2 order by pos limit $3`, string(to), upTo, limit)
 }
 
+// OutboxEnd is the position of the last row of a server's outbox, 0 for an empty one.
+func (tx *ReadTx) OutboxEnd(to id.ServerName) (last int64, err error) {
+	err = tx.queryRow(`select coalesce(max(pos), 0) from outbox where destination = $1`, string(to)).Scan(&last)
+	return last, err
+}
+
 // Outboxes is the servers that have something in their outbox, in order.
 func (tx *ReadTx) Outboxes() ([]id.ServerName, error) {
 	// One step in the index for each server, however long its outbox is.

@@ -50,6 +50,22 @@ func TestTwoHearthsTalk(t *testing.T) {
 	}
 }
 
+// The request for the join must not be there before the transaction with the leave.
+func TestWhoComesBackAtOnceHasBeenAway(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	room := alice.CreateRoom(fields{"preset": "public_chat"})
+	bob.Join(room, home(alice))
+	for range 5 {
+		bob.Leave(room)
+		bob.Join(room, home(alice))
+		now := alice.Get(path("rooms", room, "state", "m.room.member", bob.ID) + "?format=event")
+		before := now.At("unsigned", "prev_content", "membership").Str
+		equal(t, "the membership before the join", before, "leave")
+	}
+	hearthtest.Agree(t, room, alice, bob)
+}
+
 // levels are power levels of a room in which its creator may do everything and somebody else has a level.
 func levels(creator *hearthtest.User, version string, other id.UserID, level int) fields {
 	users := fields{string(other): level}

@@ -36,9 +36,11 @@ type destination struct {
 	at      time.Time // when a worker is to look
 	place   int       // on the agenda, -1: not on it
 	passing passing
-	since   time.Time // of the first of the failures that go on
-	tried   time.Time // when the last failure was
-	refuses bool      // that was an answer: that the server lives is no news
+	flushes []flush
+	hurry   chan struct{} // ends the wait for company
+	since   time.Time     // of the first of the failures that go on
+	tried   time.Time     // when the last failure was
+	refuses bool          // that was an answer: that the server lives is no news
 
 	failures int   // written by the worker, read by others while there is none
 	repeat   int64 // a transaction that ends with this row has been tried and must be sent again before others; 0: none
@@ -74,13 +76,26 @@ func (s *Sender) work(ctx context.Context, d *destination) {
 		if t.more {
 			continue
 		}
-		if wait := gap - s.clock.Now().Sub(began); wait > 0 && !s.wait(ctx, wait) {
+		if wait := gap - s.clock.Now().Sub(began); wait > 0 && !s.company(ctx, d, wait) {
 			return
 		}
 		if s.end(d) {
 			return
 		}
 	}
+}
+
+// company waits for what may be sent together, unless somebody is in a hurry, and reports whether ctx goes on.
+func (s *Sender) company(ctx context.Context, d *destination, wait time.Duration) bool {
+	t := s.clock.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C():
+	case <-d.hurry:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // deliver sends a transaction and removes what it was made of. If it cannot, the work is ended and the answer false.
@@ -124,6 +139,9 @@ func (s *Sender) remove(ctx context.Context, d *destination, t *transaction) boo
 	if !d.single {
 		d.repeat = 0
 	}
+	s.mu.Lock()
+	d.flushed(t.last)
+	s.mu.Unlock()
 	return true
 }
 

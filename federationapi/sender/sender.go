@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"log/slog"
+	"math"
 	mathrand "math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -203,7 +204,7 @@ func (s *Sender) look() {
 func (s *Sender) destination(name id.ServerName) *destination {
 	d := s.destinations[name]
 	if d == nil {
-		d = &destination{name: name, place: -1}
+		d = &destination{name: name, place: -1, hurry: make(chan struct{}, 1)}
 		s.destinations[name] = d
 	}
 	return d
@@ -269,6 +270,7 @@ func (s *Sender) rest(d *destination, until time.Time) {
 	s.mu.Lock()
 	d.working, d.resting = false, true
 	d.passing.rest()
+	d.flushed(math.MaxInt64)
 	s.sending--
 	s.schedule(d, until)
 	s.freed()
@@ -315,6 +317,7 @@ func (s *Sender) end(d *destination) bool {
 		return false
 	}
 	d.working = false
+	d.flushed(math.MaxInt64) // there is nothing left
 	delete(s.destinations, d.name)
 	s.sending--
 	s.freed()

@@ -260,6 +260,39 @@ func TestABurstGoesInFewTransactionsAndInOrder(t *testing.T) {
 	})
 }
 
+func TestWhoFlushesDoesNotWaitForCompany(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		r := newRig(t, s)
+		r.sender.Flush(t.Context(), two) // of nothing
+		r.say("a", two)
+		r.sent("a", nil)
+		r.clock.BlockUntil(1) // the worker waits for company
+		r.say("b", two)
+		flushed := make(chan struct{})
+		go func() {
+			defer close(flushed)
+			r.sender.Flush(t.Context(), two)
+		}()
+		q := r.request()
+		check(t, "units", "b", q.units())
+		select {
+		case <-flushed:
+			t.Error("flushed before the other server has answered")
+		default:
+		}
+		q.done <- nil
+		<-flushed
+		r.pass(1, gap)
+		r.forgotten()
+		// A server that fails is not waited for.
+		r.say("c", two)
+		q = r.request()
+		go func() { q.done <- errDown }()
+		r.sender.Flush(t.Context(), two)
+		r.sender.Flush(t.Context(), two)
+	})
+}
+
 func TestServersDoNotWaitForEachOther(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		r := newRig(t, s)

@@ -92,6 +92,9 @@ func (l *look) loadAccountData() error {
 		return fmt.Errorf("load account data: %w", err)
 	}
 	for _, d := range list {
+		if l.initial && d.Deleted() {
+			continue // Spec: MSC3391#sync
+		}
 		if d.RoomID == "" {
 			l.global = append(l.global, d)
 			continue

@@ -10,6 +10,7 @@ import (
 	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/delayed"
 	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
@@ -31,6 +32,7 @@ type Deps struct {
 	EDUs      *edu.Service
 	Syncer    *syncer.Syncer
 	Pushers   *pusher.Service
+	Delayed   *delayed.Service
 	Clock     clock.Clock
 	// Appservices are those that are asked for what only they know; nil: there are none.
 	Appservices *appservice.Service
@@ -47,6 +49,7 @@ type API struct {
 	edus      *edu.Service
 	syncer    *syncer.Syncer
 	pushers   *pusher.Service
+	delayed   *delayed.Service
 	filters   *filterCache
 	clock     clock.Clock
 
@@ -65,6 +68,7 @@ func New(d Deps) *API {
 		edus:      d.EDUs,
 		syncer:    d.Syncer,
 		pushers:   d.Pushers,
+		delayed:   d.Delayed,
 		filters:   newFilterCache(),
 		clock:     d.Clock,
 
@@ -80,6 +84,7 @@ func (a *API) Routes() []web.Route {
 		a.adminRoutes(),
 		a.appserviceRoutes(),
 		a.capabilityRoutes(),
+		a.delayedRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),
 		a.keyBackupRoutes(),

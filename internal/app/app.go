@@ -25,6 +25,7 @@ import (
 	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/delayed"
 	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
@@ -61,6 +62,7 @@ type App struct {
 	pushers     *pusher.Service
 	appservices *appservice.Service
 	rooms       *roomserver.Server
+	delayed     *delayed.Service
 	media       *mediaapi.Service
 	web         *web.Server
 	cert        *certificate
@@ -156,6 +158,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
 		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
 	})
+	a.delayed = delayed.New(a.live, a.store, a.rooms, opts.Clock, a.log)
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}
@@ -170,7 +173,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:        a.e2ee, Pushers: a.pushers,
+		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed,
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
@@ -327,7 +330,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stop()
 	var workers sync.WaitGroup
 	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run, a.pushers.Run, a.inbound.Run,
-		a.appservices.Run}
+		a.appservices.Run, a.delayed.Run}
 	failed := make([]error, len(runs))
 	for i, run := range runs {
 		workers.Go(func() { failed[i] = run(work) })

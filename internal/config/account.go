@@ -111,6 +111,10 @@ type RateLimit struct {
 type Rooms struct {
 	// The version of rooms whose creator does not ask for one, 1 to 12.
 	DefaultVersion string `key:"default_version" reload:"yes"`
+	// How long users may have the sending of an event delayed, as clients in a call do for the case that they are cut off.
+	MaxDelay time.Duration `key:"max_delay" reload:"yes"`
+	// How many such events a user may have scheduled. 0: none.
+	MaxDelayedEvents int `key:"max_delayed_events" reload:"yes"`
 }
 
 // Push configures notifications.

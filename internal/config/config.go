@@ -202,7 +202,7 @@ func Default() Config {
 		Passwords:    defaultPasswords(),
 		Sessions:     defaultSessions(),
 		RateLimits:   defaultRateLimits(),
-		Rooms:        Rooms{DefaultVersion: "11"},
+		Rooms:        Rooms{DefaultVersion: "11", MaxDelay: 24 * time.Hour, MaxDelayedEvents: 100},
 		Push:         Push{LegacyMentions: true},
 		Presence:     Presence{Enabled: true},
 		Media:        defaultMedia(),

@@ -140,6 +140,9 @@ func (c *Config) validateAccounts(p *problems) {
 	p.check(gomatrixserverlib.KnownRoomVersion(version) && gomatrixserverlib.StableRoomVersion(version),
 		"rooms.default_version", "%q is not a room version from 1 to 12", c.Rooms.DefaultVersion)
 
+	p.check(c.Rooms.MaxDelay >= time.Second, "rooms.max_delay", "must be at least 1s")
+	p.between("rooms.max_delayed_events", int64(c.Rooms.MaxDelayedEvents), 0, 1000)
+
 	for _, uri := range c.TURN.URIs {
 		p.check(strings.HasPrefix(uri, "turn:") || strings.HasPrefix(uri, "turns:") || strings.HasPrefix(uri, "stun:") || strings.HasPrefix(uri, "stuns:"),
 			"turn.uris", "%q is neither a turn: nor a stun: URI", uri)

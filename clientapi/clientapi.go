@@ -14,6 +14,7 @@ import (
 	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
+	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/web"
@@ -33,6 +34,7 @@ type Deps struct {
 	Syncer    *syncer.Syncer
 	Pushers   *pusher.Service
 	Delayed   *delayed.Service
+	Notices   *notices.Service
 	Clock     clock.Clock
 	// Appservices are those that are asked for what only they know; nil: there are none.
 	Appservices *appservice.Service
@@ -50,6 +52,7 @@ type API struct {
 	syncer    *syncer.Syncer
 	pushers   *pusher.Service
 	delayed   *delayed.Service
+	notices   *notices.Service
 	filters   *filterCache
 	clock     clock.Clock
 
@@ -69,6 +72,7 @@ func New(d Deps) *API {
 		syncer:    d.Syncer,
 		pushers:   d.Pushers,
 		delayed:   d.Delayed,
+		notices:   d.Notices,
 		filters:   newFilterCache(),
 		clock:     d.Clock,
 
@@ -92,6 +96,7 @@ func (a *API) Routes() []web.Route {
 		a.loginRoutes(),
 		a.memberRoutes(),
 		a.messageRoutes(),
+		a.noticeRoutes(),
 		a.notificationRoutes(),
 		a.openIDRoutes(),
 		a.presenceRoutes(),

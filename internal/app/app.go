@@ -32,6 +32,7 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/keyfile"
+	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/pusher"
@@ -63,6 +64,7 @@ type App struct {
 	appservices *appservice.Service
 	rooms       *roomserver.Server
 	delayed     *delayed.Service
+	notices     *notices.Service
 	media       *mediaapi.Service
 	web         *web.Server
 	handler     http.Handler // web, and what is around it
@@ -161,6 +163,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
 		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
 	})
+	a.notices = notices.New(a.live, a.store, a.accounts, a.rooms)
 	a.delayed = delayed.New(a.live, a.store, a.rooms, opts.Clock, a.log)
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
@@ -176,7 +179,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed,
+		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices,
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
@@ -313,7 +316,9 @@ func (a *App) Console() admin.Server {
 		admin.Accounts
 		admin.Media
 		admin.Pushers
-	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}, pusher.Console{Service: a.pushers, Find: a.accounts.FindLocal}}
+		admin.Notices
+	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}, pusher.Console{Service: a.pushers, Find: a.accounts.FindLocal},
+		notices.Console{Service: a.notices, Find: a.accounts.FindLocal}}
 }
 
 // SetupToken is the one-time registration token of the first administrator; empty once there is one.

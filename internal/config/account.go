@@ -117,6 +117,20 @@ type Rooms struct {
 	MaxDelayedEvents int `key:"max_delayed_events" reload:"yes"`
 }
 
+// ServerNotices configures who tells users what the administrators have to say, and where.
+type ServerNotices struct {
+	// The part before the colon of the user id that says it. Nobody else can have it. Empty: there are no server notices.
+	Localpart string `key:"localpart" reload:"yes"`
+	// The display name of that user.
+	DisplayName string `key:"display_name" reload:"yes"`
+	// The avatar of that user, an mxc:// URI.
+	AvatarURL string `key:"avatar_url" reload:"yes"`
+	// The name of the rooms that are made for it.
+	RoomName string `key:"room_name" reload:"yes"`
+	// The avatar of these rooms, an mxc:// URI.
+	RoomAvatarURL string `key:"room_avatar_url" reload:"yes"`
+}
+
 // Push configures notifications.
 type Push struct {
 	// Whether users who have not changed their push rules are also notified of messages that contain their name or @room without saying

@@ -32,6 +32,8 @@ type Config struct {
 	RateLimits RateLimits `key:"rate_limits"`
 	// Rooms that are made here.
 	Rooms Rooms `key:"rooms"`
+	// What the administrators have to tell single users (hearth notice), in a room that each of them has for that.
+	ServerNotices ServerNotices `key:"server_notices"`
 	// What users are notified of.
 	Push Push `key:"push"`
 	// Showing users who of the others is online.
@@ -203,12 +205,15 @@ func Default() Config {
 		Sessions:     defaultSessions(),
 		RateLimits:   defaultRateLimits(),
 		Rooms:        Rooms{DefaultVersion: "11", MaxDelay: 24 * time.Hour, MaxDelayedEvents: 100},
-		Push:         Push{LegacyMentions: true},
-		Presence:     Presence{Enabled: true},
-		Media:        defaultMedia(),
-		Outbound:     Outbound{DenyNetworks: mustPrefixes(specialNetworks...)},
-		TURN:         TURN{TTL: 24 * time.Hour},
-		Log:          Log{Level: LogInfo, Format: LogAuto},
+		ServerNotices: ServerNotices{
+			Localpart: "_server", DisplayName: "Server notices", RoomName: "Server notices",
+		},
+		Push:     Push{LegacyMentions: true},
+		Presence: Presence{Enabled: true},
+		Media:    defaultMedia(),
+		Outbound: Outbound{DenyNetworks: mustPrefixes(specialNetworks...)},
+		TURN:     TURN{TTL: 24 * time.Hour},
+		Log:      Log{Level: LogInfo, Format: LogAuto},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/syncer"
+	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
 	"github.com/hearthd/hearth/storage"
@@ -33,6 +34,7 @@ type Deps struct {
 	EDUs      *edu.Service
 	Syncer    *syncer.Syncer
 	Pushers   *pusher.Service
+	Threads   *threads.Service
 	Delayed   *delayed.Service
 	Notices   *notices.Service
 	Clock     clock.Clock
@@ -42,19 +44,20 @@ type Deps struct {
 
 // API is the handlers of the Client-Server API.
 type API struct {
-	config    *config.Live
-	accounts  *account.Service
-	directory *directory.Service
-	store     *storage.Store
-	rooms     *roomserver.Server
-	e2ee      *e2ee.Service
-	edus      *edu.Service
-	syncer    *syncer.Syncer
-	pushers   *pusher.Service
-	delayed   *delayed.Service
-	notices   *notices.Service
-	filters   *filterCache
-	clock     clock.Clock
+	config        *config.Live
+	accounts      *account.Service
+	directory     *directory.Service
+	store         *storage.Store
+	rooms         *roomserver.Server
+	e2ee          *e2ee.Service
+	edus          *edu.Service
+	syncer        *syncer.Syncer
+	pushers       *pusher.Service
+	subscriptions *threads.Service
+	delayed       *delayed.Service
+	notices       *notices.Service
+	filters       *filterCache
+	clock         clock.Clock
 
 	appservices *appservice.Service
 }
@@ -62,19 +65,20 @@ type API struct {
 // New makes the handlers.
 func New(d Deps) *API {
 	return &API{
-		config:    d.Config,
-		accounts:  d.Accounts,
-		directory: d.Directory,
-		store:     d.Store,
-		rooms:     d.Rooms,
-		e2ee:      d.E2EE,
-		edus:      d.EDUs,
-		syncer:    d.Syncer,
-		pushers:   d.Pushers,
-		delayed:   d.Delayed,
-		notices:   d.Notices,
-		filters:   newFilterCache(),
-		clock:     d.Clock,
+		config:        d.Config,
+		accounts:      d.Accounts,
+		directory:     d.Directory,
+		store:         d.Store,
+		rooms:         d.Rooms,
+		e2ee:          d.E2EE,
+		edus:          d.EDUs,
+		syncer:        d.Syncer,
+		pushers:       d.Pushers,
+		subscriptions: d.Threads,
+		delayed:       d.Delayed,
+		notices:       d.Notices,
+		filters:       newFilterCache(),
+		clock:         d.Clock,
 
 		appservices: d.Appservices,
 	}
@@ -118,6 +122,7 @@ func (a *API) Routes() []web.Route {
 		a.syncRoutes(),
 		a.tagRoutes(),
 		a.thirdPartyRoutes(),
+		a.threadSubscriptionRoutes(),
 		a.toDeviceRoutes(),
 		a.typingRoutes(),
 		a.uiaRoutes(),

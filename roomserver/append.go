@@ -491,6 +491,10 @@ func (h *head) index(e *storage.Event, content gjson.Result) error {
 	if h.s.local(e.Sender) {
 		return nil
 	}
+	// What others say of their events may have come before them.
+	if err := h.tx.FindChildren(e); err != nil {
+		return err
+	}
 	return h.redactLate(e)
 }
 

@@ -182,11 +182,8 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-<<<<<<< HEAD
 		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices,
-=======
-		E2EE:        a.e2ee, Pushers: a.pushers, Threads: threads.New(a.store, a.doorbell, notifier.Forget),
->>>>>>> main
+		Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{

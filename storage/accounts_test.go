@@ -412,6 +412,18 @@ func TestThreepids(t *testing.T) {
 		if got := found(t, s, func(tx *storage.ReadTx) ([]storage.Threepid, error) { return tx.Threepids(alice) }); !cmp.Equal(got, []storage.Threepid{p}) {
 			t.Errorf("got %v", got)
 		}
+		update(t, s, func(tx *storage.Tx) error {
+			others, err := tx.DeleteThreepid(bob, "email", "a@b")
+			own, err2 := tx.DeleteThreepid(alice, "email", "a@b")
+			again, err3 := tx.DeleteThreepid(alice, "email", "a@b")
+			if others || !own || again {
+				t.Errorf("deleted by another %v, by its owner %v, once more %v", others, own, again)
+			}
+			return errors.Join(err, err2, err3)
+		})
+		if got := found(t, s, func(tx *storage.ReadTx) ([]storage.Threepid, error) { return tx.Threepids(alice) }); len(got) != 0 {
+			t.Errorf("got %v after deletion", got)
+		}
 	})
 }
 

@@ -32,3 +32,9 @@ func (tx *Tx) InsertThreepid(user id.UserID, t Threepid) (bool, error) {
 		on conflict (medium, address) do nothing`, t.Medium, t.Address, user, t.ValidatedTS, t.AddedTS)
 	return n == 1, err
 }
+
+// DeleteThreepid takes a third-party id from a user and reports whether the user had it.
+func (tx *Tx) DeleteThreepid(user id.UserID, medium, address string) (bool, error) {
+	n, err := tx.exec("delete from threepids where user_id = $1 and medium = $2 and address = $3", user, medium, address)
+	return n == 1, err
+}

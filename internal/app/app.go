@@ -121,7 +121,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.peers, err = a.openFederation(cfg, opts); err != nil {
 		return err
 	}
-	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
+	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true}))
 	a.e2ee = e2ee.New(e2ee.Deps{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,

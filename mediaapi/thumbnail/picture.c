@@ -3,8 +3,11 @@
 #include <stdlib.h>
 
 #include "libvips.h"
+#include "resample.h"
 
 #define vips hearth_vips
+
+#define PROFILE "icc-profile-data"
 
 // replace puts the result of an operation in the place of its input.
 static int replace(VipsImage **image, VipsImage *result, int failed) {
@@ -59,6 +62,46 @@ static VipsImage *open_pixels(const struct hearth_job *job, char *data, size_t s
 	return image;
 }
 
+// PHOTO_MOST is up to how many pixels a photo, as it comes from libjpeg, is held in memory.
+#define PHOTO_MOST (8 << 20)
+
+// small_photo resizes a photo that fits into memory, and cuts it if it needs no turning. It takes a third of the time of libvips' own
+// operations, each of which costs as much to set up as a thumbnail costs to compute. The image keeps its colour profile and nothing else.
+static int small_photo(VipsImage **image, const struct hearth_job *job) {
+	int width = vips.image_get_width(*image), height = vips.image_get_height(*image), bands = vips.image_get_bands(*image);
+	int upright = job->orientation < 2;
+	int out_width = (int)(upright ? job->out_width : job->width), out_height = (int)(upright ? job->out_height : job->height);
+	size_t size;
+	uint8_t *whole = vips.image_write_to_memory(*image, &size);
+	if (!whole)
+		return -1;
+	uint8_t *small = hearth_resample(whole, width, height, bands, (int)job->width, (int)job->height, upright ? (int)job->left : 0,
+		upright ? (int)job->top : 0, out_width, out_height);
+	vips.free(whole);
+	if (!small)
+		return -1;
+	VipsImage *raw = vips.image_new_from_memory_copy(small, (size_t)out_width * (size_t)out_height * (size_t)bands, out_width, out_height, bands,
+		VIPS_FORMAT_UCHAR);
+	free(small);
+	if (!raw)
+		return -1;
+	VipsImage *out = NULL;
+	int failed = vips.copy(raw, &out, "interpretation", bands == 1 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL);
+	vips.unref(raw);
+	if (!failed && vips.image_get_typeof(*image, PROFILE)) {
+		const void *profile;
+		if (vips.image_get_blob(*image, PROFILE, &profile, &size) == 0)
+			vips.image_set_blob_copy(out, PROFILE, profile, size);
+	}
+	return replace(image, out, failed);
+}
+
+// is_small_photo reports whether small_photo can take the picture.
+static int is_small_photo(VipsImage *image, const struct hearth_job *job) {
+	int width = vips.image_get_width(image), height = vips.image_get_height(image), bands = vips.image_get_bands(image);
+	return (bands == 1 || bands == 3) && (int64_t)width * height <= PHOTO_MOST && width >= (int)job->width && height >= (int)job->height;
+}
+
 // open_file opens a file with the resize behind it. libvips decodes when the result is read, as a stream where the format allows it. What is
 // cut short or damaged is an error, not a half grey picture.
 static VipsImage *open_file(const struct hearth_job *job, void *data, size_t size) {
@@ -66,7 +109,7 @@ static VipsImage *open_file(const struct hearth_job *job, void *data, size_t siz
 	if (job->jpeg_shrink > 0) {
 		if (vips.jpegload_buffer(data, size, &image, "shrink", (int)job->jpeg_shrink, "fail", 1, "access", VIPS_ACCESS_SEQUENTIAL, NULL))
 			return NULL;
-		if (resize(&image, job)) {
+		if (is_small_photo(image, job) ? small_photo(&image, job) : resize(&image, job)) {
 			vips.unref(image);
 			return NULL;
 		}
@@ -83,19 +126,21 @@ static VipsImage *open_file(const struct hearth_job *job, void *data, size_t siz
 // to_srgb converts to eight-bit sRGB. A profile that cannot be used says nothing about the pixels: they are shown as they are then.
 static int to_srgb(VipsImage **image) {
 	VipsImage *out = NULL;
-	if (vips.image_get_typeof(*image, "icc-profile-data")) {
+	if (vips.image_get_typeof(*image, PROFILE)) {
 		int failed = vips.icc_transform(*image, &out, "srgb", "input_profile", "srgb", "embedded", 1, "depth", 8, NULL);
 		if (failed) {
 			vips.error_clear();
 			out = NULL;
 			failed = vips.copy(*image, &out, NULL);
 			if (!failed)
-				vips.image_remove(out, "icc-profile-data");
+				vips.image_remove(out, PROFILE);
 		}
 		if (replace(image, out, failed))
 			return -1;
 		out = NULL;
 	}
+	if (vips.image_get_interpretation(*image) == VIPS_INTERPRETATION_sRGB)
+		return 0;
 	int failed = vips.colourspace(*image, &out, VIPS_INTERPRETATION_sRGB, NULL);
 	return replace(image, out, failed);
 }

@@ -1,7 +1,8 @@
 package thumbnail
 
 /*
-#cgo linux LDFLAGS: -ldl -lpthread
+#cgo CFLAGS: -O3
+#cgo linux LDFLAGS: -ldl -lm -lpthread
 #include "picture.h"
 */
 import "C"

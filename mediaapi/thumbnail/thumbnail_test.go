@@ -110,6 +110,38 @@ func TestEveryExifOrientationIsShownUpright(t *testing.T) {
 	}
 }
 
+func TestPhotosAreShrunkInPlace(t *testing.T) {
+	t.Parallel()
+	// Brightness grows from left to right. A filter that is off by a part of a pixel, or has weights that do not add up, shows in the numbers.
+	grey, colour := image.NewGray(image.Rect(0, 0, 1000, 700)), image.NewNRGBA(image.Rect(0, 0, 1000, 700))
+	for i := range grey.Pix {
+		v := uint8(i % 1000 / 4)
+		grey.Pix[i] = v
+		copy(colour.Pix[4*i:], []byte{v, v, v, 255})
+	}
+	for kind, img := range map[string]image.Image{"grey": grey, "colour": colour} {
+		for _, spec := range []Spec{
+			{Width: 999, Height: 999}, {Width: 640, Height: 640}, {Width: 320, Height: 240}, {Width: 100, Height: 100}, {Width: 96, Height: 96, Method: Crop},
+			{Width: 700, Height: 500, Method: Crop}, {Width: 3, Height: 3},
+		} {
+			res, err := makeFrom(t, jpegOf(t, img, 0), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			small := decoded(t, res)
+			b := newBox(Info{Width: 1000, Height: 700}, spec)
+			for x := range res.Width {
+				want := (float64(x+b.left()) + 0.5) / float64(b.width) * 250
+				got := float64(color.GrayModel.Convert(small.At(x, res.Height/2)).(color.Gray).Y)
+				if off := got - want; off > 4 || off < -4 {
+					t.Errorf("%s %+v: column %d of %d is %v, want %v", kind, spec, x, res.Width, got, want)
+					break
+				}
+			}
+		}
+	}
+}
+
 func TestMetadataIsStripped(t *testing.T) {
 	t.Parallel()
 	secret := []byte("51.5007 N 0.1246 W")

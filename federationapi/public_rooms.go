@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/hearthd/hearth/internal/directory"
-	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/storage"
 )
@@ -26,37 +25,30 @@ func (a *API) publicRooms(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.published(ctx, directory.Query{Limit: limit, Since: r.Query().Get("since")}, r.Query().Get("third_party_instance_id"), all)
+	return a.published(ctx, directory.Search{
+		Limit: limit, Since: r.Query().Get("since"), AllNetworks: all, Instance: r.Query().Get("third_party_instance_id"),
+	})
 }
 
 // Spec: server-server-api#post_matrixfederationv1publicrooms
 func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error) {
-	var body struct {
-		Limit  int    `json:"limit"`
-		Since  string `json:"since"`
-		Filter struct {
-			Term  string    `json:"generic_search_term"`
-			Types []*string `json:"room_types"`
-		} `json:"filter"`
-		AllNetworks bool   `json:"include_all_networks"`
-		Instance    string `json:"third_party_instance_id"`
-	}
+	var body directory.Search
 	if err := r.JSONOptional(&body); err != nil {
 		return nil, err
 	}
-	q := directory.Query{Limit: body.Limit, Since: body.Since, Term: body.Filter.Term, Types: body.Filter.Types}
-	return a.published(ctx, q, body.Instance, body.AllNetworks)
+	return a.published(ctx, body)
 }
 
-func (a *API) published(ctx context.Context, q directory.Query, instance string, allNetworks bool) (any, error) {
-	if instance != "" && allNetworks {
-		return nil, merr.New(merr.InvalidParam, "third_party_instance_id cannot be used with include_all_networks")
+func (a *API) published(ctx context.Context, wanted directory.Search) (any, error) {
+	q, here, err := wanted.Query()
+	if err != nil {
+		return nil, err
 	}
-	if instance != "" {
-		return directory.Listing{Chunk: []directory.Entry{}}, nil // no other networks are known here
+	if !here {
+		return directory.Nothing(), nil
 	}
 	var out directory.Listing
-	err := a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+	err = a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
 		out, err = directory.Published(tx, q)
 		return err
 	})

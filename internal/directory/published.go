@@ -21,6 +21,31 @@ type Query struct {
 	Since string    // a token of the page before or after
 }
 
+// Search is what clients and servers send that look for published rooms.
+//
+// Spec: client-server-api#post_matrixclientv3publicrooms, server-server-api#post_matrixfederationv1publicrooms
+type Search struct {
+	Limit  int    `json:"limit"`
+	Since  string `json:"since"`
+	Filter struct {
+		Term  string    `json:"generic_search_term"`
+		Types []*string `json:"room_types"`
+	} `json:"filter"`
+	AllNetworks bool   `json:"include_all_networks"`
+	Instance    string `json:"third_party_instance_id"`
+}
+
+// Query is what to look for. here is false where it is in another network: none are known. Errors: M_INVALID_PARAM.
+func (s Search) Query() (q Query, here bool, err error) {
+	if s.Instance != "" && s.AllNetworks {
+		return q, false, merr.New(merr.InvalidParam, "third_party_instance_id cannot be used with include_all_networks")
+	}
+	return Query{Limit: s.Limit, Since: s.Since, Term: s.Filter.Term, Types: s.Filter.Types}, s.Instance == "", nil
+}
+
+// Nothing is a listing without rooms.
+func Nothing() Listing { return Listing{Chunk: []Entry{}} }
+
 // Listing is a page of the published rooms.
 //
 // Spec: client-server-api#post_matrixclientv3publicrooms

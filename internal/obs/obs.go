@@ -76,7 +76,9 @@ func Register(reg prometheus.Registerer, metrics ...prometheus.Collector) error 
 }
 
 // LagBuckets are those of how late something is done that is done at once when all goes well, in seconds.
-func LagBuckets() []float64 { return []float64{.01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400} }
+func LagBuckets() []float64 {
+	return []float64{.01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400}
+}
 
 // Count is the value of a gauge which has to be looked up, -1 if that fails.
 func Count(look func(ctx context.Context) (int64, error)) float64 {

@@ -36,6 +36,7 @@ import (
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/internal/syncer"
+	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/mediaapi"
 	"github.com/hearthd/hearth/mediaapi/remotemedia"
@@ -63,6 +64,7 @@ type App struct {
 	rooms       *roomserver.Server
 	media       *mediaapi.Service
 	web         *web.Server
+	handler     http.Handler // web, and what is around it
 	cert        *certificate
 	ready       chan struct{}
 	setup       string
@@ -82,6 +84,8 @@ type Options struct {
 	Resolver fedclient.Resolver
 	// Dial connects to other servers, at an address that may be connected to; nil: as usual.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Wrap goes around what answers clients and servers; nil: nothing.
+	Wrap func(http.Handler) http.Handler
 }
 
 // New builds the server. It opens the database and reads keys, but listens on nothing.
@@ -121,7 +125,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.peers, err = a.openFederation(cfg, opts); err != nil {
 		return err
 	}
-	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true}))
+	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true, Threads: true}))
 	a.e2ee = e2ee.New(e2ee.Deps{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
@@ -147,15 +151,17 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err := a.accounts.AddSenders(ctx); err != nil {
 		return fmt.Errorf("make the users of application services: %w", err)
 	}
+	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
+		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
+		Followed: registry.WantsNews(),
+	})
 	a.appservices, err = appservice.New(appservice.Parts{
-		Server: id.ServerName(cfg.Server.Name), Registry: registry, Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log, Metrics: a.metrics,
+		Server: id.ServerName(cfg.Server.Name), Registry: registry, Store: a.store, Hub: a.doorbell, EDUs: a.edus, Clock: opts.Clock, Log: a.log,
+		Metrics: a.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("open application services: %w", err)
 	}
-	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
-		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
-	})
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}
@@ -170,12 +176,15 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:        a.e2ee, Pushers: a.pushers,
+		E2EE:        a.e2ee, Pushers: a.pushers, Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Servers: a.peers, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
 	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.inbound.Routes(), a.media.Routes(), a.health())
+	if a.handler = a.web; err == nil && opts.Wrap != nil {
+		a.handler = opts.Wrap(a.web)
+	}
 	return err
 }
 
@@ -273,7 +282,7 @@ func (a *App) health() []web.Route {
 }
 
 // Handler answers HTTP requests of clients and servers.
-func (a *App) Handler() http.Handler { return a.web }
+func (a *App) Handler() http.Handler { return a.handler }
 
 // Log is the server's log.
 func (a *App) Log() *slog.Logger { return a.log }
@@ -341,13 +350,13 @@ func (a *App) Run(ctx context.Context) error {
 
 func (a *App) listeners() []listener {
 	cfg := a.live.Get()
-	out := []listener{{key: "server.listen", network: "tcp", address: cfg.Server.Listen, handler: a.web}}
+	out := []listener{{key: "server.listen", network: "tcp", address: cfg.Server.Listen, handler: a.handler}}
 	if cfg.Server.MetricsListen != "" {
 		out = append(out, listener{key: "server.metrics_listen", network: "tcp", address: cfg.Server.MetricsListen,
 			handler: obs.MetricsHandler(a.metrics)})
 	}
 	if cfg.Federation.Listen != "" {
-		out = append(out, listener{key: "federation.listen", network: "tcp", address: cfg.Federation.Listen, handler: a.web,
+		out = append(out, listener{key: "federation.listen", network: "tcp", address: cfg.Federation.Listen, handler: a.handler,
 			tls: a.cert.tlsConfig()})
 	}
 	if path := cfg.File(cfg.Server.AdminSocket); path != "" {

@@ -14,8 +14,10 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/spec"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -46,7 +48,7 @@ type bridge struct {
 func newBridge(t *testing.T) *bridge {
 	t.Helper()
 	b := &bridge{requests: make(chan request, 100)}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(spec.Requests(t).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
@@ -63,7 +65,7 @@ func newBridge(t *testing.T) *bridge {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, text)
-	}))
+	})))
 	t.Cleanup(s.Close)
 	b.url = s.URL
 	return b
@@ -132,6 +134,7 @@ type rig struct {
 	store   *storage.Store
 	hub     *hub.Hub
 	clock   *clock.Fake
+	edus    *edu.Service
 	service *Service
 	stop    func()
 }
@@ -143,8 +146,9 @@ func newRig(t *testing.T, store *storage.Store, registrations ...*Registration) 
 		t.Fatal(err)
 	}
 	r := &rig{t: t, store: store, hub: hub.New(store.CommittedPos()), clock: clock.NewFake(time.UnixMilli(1_800_000_000_000))}
+	r.edus = edu.New(store, r.hub, nil, r.clock, edu.Options{Followed: registry.WantsNews()})
 	r.service, err = New(Parts{
-		Server: server, Registry: registry, Store: store, Hub: r.hub, Clock: r.clock, Log: slog.New(slog.DiscardHandler),
+		Server: server, Registry: registry, Store: store, Hub: r.hub, EDUs: r.edus, Clock: r.clock, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -31,14 +31,7 @@ func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error
 	if err := r.JSONOptional(&body); err != nil {
 		return nil, err
 	}
-	q, here, err := body.Query()
-	if err != nil {
-		return nil, err
-	}
-	if !here {
-		return directory.Nothing(), nil
-	}
-	return a.published(ctx, r, q)
+	return a.published(ctx, r, body.Query())
 }
 
 func (a *API) published(ctx context.Context, r *web.Request, q directory.Query) (any, error) {

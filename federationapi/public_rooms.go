@@ -25,8 +25,8 @@ func (a *API) publicRooms(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.published(ctx, directory.Search{
-		Limit: limit, Since: r.Query().Get("since"), AllNetworks: all, Instance: r.Query().Get("third_party_instance_id"),
+	return a.published(ctx, directory.Query{
+		Limit: limit, Since: r.Query().Get("since"), Network: directory.Network{Instance: r.Query().Get("third_party_instance_id"), All: all},
 	})
 }
 
@@ -36,20 +36,16 @@ func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error
 	if err := r.JSONOptional(&body); err != nil {
 		return nil, err
 	}
-	return a.published(ctx, body)
+	return a.published(ctx, body.Query())
 }
 
-func (a *API) published(ctx context.Context, wanted directory.Search) (any, error) {
-	q, here, err := wanted.Query()
-	if err != nil {
+func (a *API) published(ctx context.Context, q directory.Query) (any, error) {
+	if err := q.Check(); err != nil {
 		return nil, err
 	}
-	if !here {
-		return directory.Nothing(), nil
-	}
 	var out directory.Listing
-	err = a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		out, err = directory.Published(tx, q)
+	err := a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		out, err = directory.Published(tx, q, a.bridges.IDs())
 		return err
 	})
 	return out, err

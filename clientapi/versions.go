@@ -34,6 +34,9 @@ func (a *API) versions(context.Context, *web.Request) (any, error) {
 		"org.matrix.msc3890":            true, // settings of notifications that go with their device
 		"org.matrix.msc3916.stable":     true, // media only for those who are logged in
 		"org.matrix.simplified_msc3575": true, // sliding sync
+		"org.matrix.msc4143":            true, // what calls of several people go through
+		"org.matrix.msc4155":            true, // lists of whose invites one wants
+		"org.matrix.msc4380.stable":     true, // blocking all invites
 		"uk.tcpip.msc4133.stable":       true, // custom profile fields
 	}}, nil
 }

@@ -173,7 +173,7 @@ func (h *head) draftAbroad(r MemberRequest) (*abroad, error) {
 	if err != nil || content == nil {
 		return nil, err
 	}
-	d := draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content}
+	d := draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content, handed: true}
 	p, err := h.auth.place(d)
 	if err != nil {
 		return nil, err

@@ -176,7 +176,7 @@ func (s *Service) ArriveSSO(ctx context.Context, t SSOTicket, answer sso.Answer)
 		who, err = s.ssoUser(tx, provider, v)
 		return err
 	})
-	if errors.Is(err, errNameless) {
+	if err != nil && nameless != nil && v.Session == "" {
 		s.log.Warn("somebody gets no account through single sign-on, for there is no name", "provider", provider.ID, "error", nameless)
 	}
 	if err != nil {

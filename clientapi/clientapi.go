@@ -80,6 +80,7 @@ func (a *API) Routes() []web.Route {
 		a.adminRoutes(),
 		a.appserviceRoutes(),
 		a.capabilityRoutes(),
+		a.dehydratedRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),
 		a.keyBackupRoutes(),

@@ -36,6 +36,7 @@ import (
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/internal/syncer"
+	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/mediaapi"
 	"github.com/hearthd/hearth/mediaapi/remotemedia"
@@ -124,7 +125,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.peers, err = a.openFederation(cfg, opts); err != nil {
 		return err
 	}
-	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true}))
+	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true, Threads: true}))
 	a.e2ee = e2ee.New(e2ee.Deps{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
@@ -150,15 +151,17 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err := a.accounts.AddSenders(ctx); err != nil {
 		return fmt.Errorf("make the users of application services: %w", err)
 	}
+	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
+		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
+		Followed: registry.WantsNews(),
+	})
 	a.appservices, err = appservice.New(appservice.Parts{
-		Server: id.ServerName(cfg.Server.Name), Registry: registry, Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log, Metrics: a.metrics,
+		Server: id.ServerName(cfg.Server.Name), Registry: registry, Store: a.store, Hub: a.doorbell, EDUs: a.edus, Clock: opts.Clock, Log: a.log,
+		Metrics: a.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("open application services: %w", err)
 	}
-	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
-		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
-	})
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}
@@ -173,7 +176,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:        a.e2ee, Pushers: a.pushers,
+		E2EE:        a.e2ee, Pushers: a.pushers, Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{

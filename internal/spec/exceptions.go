@@ -63,5 +63,5 @@ var pages = []string{"/_matrix/client/v3/login/sso/redirect", "/_matrix/client/v
 
 // page tells whether it is a page for people that was answered with.
 func (x Exchange) page() bool {
-	return strings.HasPrefix(x.Type, "text/html") && slices.ContainsFunc(pages, func(path string) bool { return strings.HasPrefix(x.Path, path) })
+	return strings.HasPrefix(x.Header.Get("Content-Type"), "text/html") && slices.ContainsFunc(pages, func(path string) bool { return strings.HasPrefix(x.Path, path) })
 }

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hearthd/hearth/internal/canonjson"
@@ -43,13 +44,20 @@ type Signer interface {
 
 // Client asks identity servers. All its errors are for the client of this server.
 type Client struct {
-	http   *http.Client
+	http   func() *http.Client
 	signer Signer
 }
 
-// New makes a client that connects where guard lets it and trusts the authorities in roots.
-func New(guard *safehttp.Guard, roots *x509.CertPool, userAgent string, signer Signer) *Client {
-	return &Client{http: safehttp.NewConfiding(guard, userAgent, maxAnswer, roots), signer: signer}
+// New makes a client that connects where guard lets it and trusts the authorities in roots; nil: those of the system. They are read with the
+// first request.
+func New(guard *safehttp.Guard, roots func() *x509.CertPool, userAgent string, signer Signer) *Client {
+	return &Client{signer: signer, http: sync.OnceValue(func() *http.Client {
+		var trusted *x509.CertPool
+		if roots != nil {
+			trusted = roots()
+		}
+		return safehttp.NewConfiding(guard, userAgent, maxAnswer, trusted)
+	})}
 }
 
 // Access is an identity server and the token that a user has for it.
@@ -259,7 +267,7 @@ func (c *Client) send(ctx context.Context, method, target string, header http.He
 	if content != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.http.Do(r)
+	resp, err := c.http().Do(r)
 	if err != nil {
 		return badAnswer("cannot be reached")
 	}

@@ -131,13 +131,8 @@ func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) 
 // the same as when it got its position, all of its rooms were in range then, and since then nothing has changed which those are.
 func (v *slide) changed(list *roomList) ([]*listed, bool) {
 	c := v.q.conn
-	if v.initial || c.point != v.q.from || c.asked != v.q.Asked.Digest || !c.covered || c.shape != list.shape || len(v.global)+len(v.rooms) > 0 {
+	if v.initial || c.point != v.q.from || c.asked != v.q.Asked.Digest || !c.covered || c.shape != list.shape || v.rearranged() {
 		return nil, false
-	}
-	for i := range v.q.Asked.Lists {
-		if v.q.Asked.Lists[i].Filter.Spaces != nil {
-			return nil, false
-		}
 	}
 	keys, ok := v.hub.Rung(v.since.Pos)
 	more, known := v.hub.RungEphemeral(v.since.Eph)
@@ -154,8 +149,40 @@ func (v *slide) changed(list *roomList) ([]*listed, bool) {
 			}
 		}
 	}
+	for room := range v.rooms {
+		key, mine := list.keys[hub.Room(room)]
+		if !mine { // one that the user is not in
+			return nil, false
+		}
+		if !seen[key.member] {
+			seen[key.member] = true
+			out = append(out, list.members[key.member])
+		}
+	}
 	slices.SortFunc(out, byActivity)
 	return out, true
+}
+
+// rearranged reports whether rooms may have come into lists or gone from them for another reason than what happened in them or became of
+// the user's membership.
+func (v *slide) rearranged() bool {
+	if len(v.global) > 0 { // direct rooms, whom the user ignores, whose invites they want
+		return true
+	}
+	tags := false
+	for i := range v.q.Asked.Lists {
+		f := &v.q.Asked.Lists[i].Filter
+		if f.Spaces != nil {
+			return true
+		}
+		tags = tags || f.Tags != nil || f.NotTags != nil
+	}
+	for _, list := range v.rooms {
+		if tags && slices.ContainsFunc(list, func(d storage.AccountData) bool { return d.Type == "m.tag" }) {
+			return true
+		}
+	}
+	return false
 }
 
 // isListed reports whether a room is in the list for this connection.

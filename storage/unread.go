@@ -54,6 +54,12 @@ func (tx *Tx) SetUnread(user id.UserID, u Unread) error {
 	return err
 }
 
+// ReadThread forgets the counts of one user in one thread of a room, and reports whether there were any.
+func (tx *Tx) ReadThread(user id.UserID, room int64, thread id.EventID) (bool, error) {
+	n, err := tx.exec(`delete from unread where room = $1 and thread = $2 and user_id = $3`, room, string(thread), string(user))
+	return n > 0, err
+}
+
 // ClearUnread forgets all counts of one user in one room.
 func (tx *Tx) ClearUnread(user id.UserID, room int64) error {
 	_, err := tx.exec(`delete from unread where user_id = $1 and room = $2`, string(user), room)

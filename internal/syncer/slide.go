@@ -245,6 +245,8 @@ type slide struct {
 	answer slidingAnswer
 	places []place
 	rules  map[ruleKey]rule
+
+	somebodyTyped bool // in any room of the user's, perhaps
 }
 
 // build writes the answer.

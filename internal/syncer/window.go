@@ -55,7 +55,7 @@ func (v *slide) arrange() error {
 	if err != nil {
 		return err
 	}
-	v.rules = map[ruleKey]rule{}
+	v.rules, v.somebodyTyped = map[ruleKey]rule{}, v.hub.EphemeralSince(hub.User(v.User), v.since.Eph)
 	v.answer.shape = list.shape
 	asked := v.q.Asked
 	tests := make([]func(r *sliding.Room) bool, len(asked.Lists))
@@ -67,8 +67,7 @@ func (v *slide) arrange() error {
 	if changed, ok := v.changed(list); ok {
 		v.answer.covered, v.answer.counts = true, v.q.conn.counts
 		for _, r := range changed {
-			p := v.place(r)
-			if err := v.put(&p, tests, nil); err != nil {
+			if err := v.put(&place{listed: r}, tests, nil); err != nil {
 				return err
 			}
 		}
@@ -76,8 +75,7 @@ func (v *slide) arrange() error {
 	}
 	places := make([]int, len(asked.Lists)) // how far each list has come
 	for _, r := range list.rooms {
-		p := v.place(r)
-		if err := v.put(&p, tests, places); err != nil {
+		if err := v.put(&place{listed: r}, tests, places); err != nil {
 			return err
 		}
 	}
@@ -90,15 +88,15 @@ func (v *slide) arrange() error {
 	return nil
 }
 
-func (v *slide) place(r *listed) place {
-	return place{listed: r, told: v.q.conn.told(r.m.Room, v.q.from.Seq)}
-}
-
 // put puts a room into its place in the lists, which have come as far as places says; nil is for lists that have all of their rooms in range.
 func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) error {
 	asked := v.q.Asked
 	if len(asked.Subscriptions) > 0 {
 		_, p.subbed = asked.Subscriptions[p.m.RoomID]
+	}
+	remembered := p.m.Membership != "join"
+	if remembered { // whether other rooms are listed depends on what the client was told
+		p.told = v.q.conn.told(p.m.Room, v.q.from.Seq)
 	}
 	in := v.isListed(p)
 	if !in && (!p.subbed || p.m.Forgotten || p.m.Membership == "invite") {
@@ -115,6 +113,12 @@ func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) 
 			places[n]++
 		}
 	}
+	if !p.wanted() && !v.stirred(p) {
+		return nil
+	}
+	if !remembered {
+		p.told = v.q.conn.told(p.m.Room, v.q.from.Seq)
+	}
 	if p.wanted() {
 		var err error
 		if p.rule, err = v.ruleOf(p); err != nil {
@@ -126,6 +130,9 @@ func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) 
 	}
 	return nil
 }
+
+// stirred reports whether there may be something to note of a room that no rule applies to, or somebody who types in it.
+func (v *slide) stirred(p *place) bool { return v.moved(p, v.since.Pos) || v.somebodyTyped && v.typed(p) }
 
 // changed is the rooms in which something may have happened, where it is sure that there is nothing to say of all others: the client asks for
 // the same as when it got its position, all of its rooms were in range then, and since then nothing has changed which those are.

@@ -132,7 +132,9 @@ func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) 
 }
 
 // stirred reports whether there may be something to note of a room that no rule applies to, or somebody who types in it.
-func (v *slide) stirred(p *place) bool { return v.moved(p, v.since.Pos) || v.somebodyTyped && v.typed(p) }
+func (v *slide) stirred(p *place) bool {
+	return v.moved(p, v.since.Pos) || v.somebodyTyped && v.typed(p)
+}
 
 // changed is the rooms in which something may have happened, where it is sure that there is nothing to say of all others: the client asks for
 // the same as when it got its position, all of its rooms were in range then, and since then nothing has changed which those are.

@@ -130,9 +130,14 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return err
 	}
 	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true, Threads: true}))
+	registry, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices))
+	if err != nil {
+		return err
+	}
 	a.e2ee = e2ee.New(e2ee.Deps{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
+		Bridges: appservice.NewKeys(registry, opts.Clock, a.log),
 	})
 	if a.pushers, err = a.openPushers(ctx, cfg, opts); err != nil {
 		return fmt.Errorf("open pushers: %w", err)
@@ -141,10 +146,6 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
 	}, a.peers.rooms(a.e2ee, a.pushers), a.store, a.doorbell, notifier, opts.Clock, a.log)
-	registry, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices))
-	if err != nil {
-		return err
-	}
 	a.accounts, err = account.New(account.Deps{
 		Appservices: registry,
 		Notifier:    notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,

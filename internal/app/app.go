@@ -37,6 +37,7 @@ import (
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/safehttp"
+	"github.com/hearthd/hearth/internal/sso"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
@@ -146,9 +147,13 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
 	}, a.peers.rooms(a.e2ee, a.pushers), a.store, a.doorbell, notifier, opts.Clock, a.log)
+	providers, err := sso.New(cfg.SSO, cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks, "Hearth/"+opts.Version, opts.Clock)
+	if err != nil {
+		return fmt.Errorf("sso.providers: %w", err)
+	}
 	a.accounts, err = account.New(account.Deps{
-		Appservices: registry,
-		Notifier:    notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
+		Appservices: registry, Providers: providers,
+		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)

@@ -58,6 +58,7 @@ type Service struct {
 	outbound    Outbound
 	deviceNames bool
 	bridges     *appservice.Keys
+	maxInbox    int64 // see the constant
 
 	work    *flight.Owner
 	fetches fetches
@@ -67,7 +68,7 @@ type Service struct {
 func New(d Deps) *Service {
 	return &Service{
 		server: d.Server, store: d.Store, hub: d.Hub, clock: d.Clock, log: d.Log, remote: d.Remote, outbound: d.Outbound,
-		deviceNames: d.DeviceNames, bridges: d.Bridges, work: flight.NewOwner(d.Log), fetches: newFetches(d.Clock),
+		deviceNames: d.DeviceNames, bridges: d.Bridges, maxInbox: maxInbox, work: flight.NewOwner(d.Log), fetches: newFetches(d.Clock),
 	}
 }
 

@@ -103,6 +103,7 @@ func (a *API) Routes() []web.Route {
 		a.noticeRoutes(),
 		a.notificationRoutes(),
 		a.openIDRoutes(),
+		a.peekRoutes(),
 		a.presenceRoutes(),
 		a.profileRoutes(),
 		a.publicRoomRoutes(),

@@ -485,3 +485,36 @@ func TestFilters(t *testing.T) {
 		}
 	})
 }
+
+func TestExternalIDs(t *testing.T) {
+	s := storagetest.Open(t)
+	keycloak, home := storage.ExternalID{Provider: "keycloak", Subject: "1"}, storage.ExternalID{Provider: "home", Subject: "1"}
+	update(t, s, func(tx *storage.Tx) error {
+		for _, u := range []id.UserID{alice, bob} {
+			if _, err := tx.InsertUser(storage.User{ID: u}); err != nil {
+				return err
+			}
+		}
+		for _, e := range []storage.ExternalID{keycloak, home} {
+			if fresh, err := tx.InsertExternalID(alice, e, 1); err != nil || !fresh {
+				t.Errorf("%v: %v, %v", e, fresh, err)
+			}
+		}
+		fresh, err := tx.InsertExternalID(bob, keycloak, 2)
+		if fresh {
+			t.Error("somebody at a provider is two people")
+		}
+		return err
+	})
+	got, _ := ask(t, s, func(tx *storage.ReadTx) ([]storage.ExternalID, error) { return tx.ExternalIDs(alice) })
+	if diff := cmp.Diff([]storage.ExternalID{home, keycloak}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, erase := range []bool{false, true} {
+		update(t, s, func(tx *storage.Tx) error { return tx.DeactivateUser(alice, 3, erase) })
+		_, err := ask(t, s, func(tx *storage.ReadTx) (id.UserID, error) { return tx.ExternalUser(keycloak) })
+		if errors.Is(err, storage.ErrNotFound) != erase {
+			t.Errorf("erased %v: %v", erase, err)
+		}
+	}
+}

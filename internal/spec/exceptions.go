@@ -62,3 +62,14 @@ func (e exception) covers(v Violation) bool {
 func (v Violation) excepted() bool {
 	return slices.ContainsFunc(exceptions, func(e exception) bool { return e.covers(v) })
 }
+
+// pages are the paths that people open in a browser, which answer them with pages, errors too. The specification wants one that lets them choose
+// a provider, and a friendly one for a provider that there is not, but has only JSON in its schemas.
+//
+// Spec: client-server-api#get_matrixclientv3loginssoredirect, client-server-api#fallback
+var pages = []string{"/_matrix/client/v3/login/sso/redirect", "/_matrix/client/v3/auth/", "/_matrix/hearth/"}
+
+// page tells whether it is a page for people that was answered with.
+func (x Exchange) page() bool {
+	return strings.HasPrefix(x.Header.Get("Content-Type"), "text/html") && slices.ContainsFunc(pages, func(path string) bool { return strings.HasPrefix(x.Path, path) })
+}

@@ -471,7 +471,7 @@ func TestFilters(t *testing.T) {
 				hash byte
 				want int64
 			}{{alice, 1, 1}, {alice, 2, 2}, {alice, 1, 1}, {bob, 2, 1}} {
-				if got, err := tx.PutFilter(test.user, hash(test.hash), json.RawMessage(`{}`)); got != test.want || err != nil {
+				if got, err := tx.PutFilter(test.user, hash(test.hash), json.RawMessage(`{}`), 2); got != test.want || err != nil {
 					t.Errorf("filter %d of %s: %d, %v", test.hash, test.user, got, err)
 				}
 			}
@@ -482,6 +482,15 @@ func TestFilters(t *testing.T) {
 		}
 		if _, err := ask(t, s, func(tx *storage.ReadTx) (json.RawMessage, error) { return tx.Filter(bob, 2) }); err == nil {
 			t.Error("bob sees a filter of alice")
+		}
+		update(t, s, func(tx *storage.Tx) error {
+			_, err := tx.PutFilter(alice, hash(3), json.RawMessage(`{}`), 2)
+			return err
+		})
+		for filter, want := range map[int64]bool{1: false, 2: true, 3: true} {
+			if _, err := ask(t, s, func(tx *storage.ReadTx) (json.RawMessage, error) { return tx.Filter(alice, filter) }); (err == nil) != want {
+				t.Errorf("filter %d, of which the newest two stay: %v", filter, err)
+			}
 		}
 	})
 }

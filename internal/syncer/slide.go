@@ -18,7 +18,6 @@ import (
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/sliding"
 	"github.com/hearthd/hearth/internal/token"
-	"github.com/hearthd/hearth/storage"
 )
 
 // SlidingRequest is one request of sliding sync.
@@ -180,19 +179,7 @@ func (s *Syncer) slideOnce(ctx context.Context, q slidingQuery) (slidingAnswer, 
 		Request: Request{User: q.User, Device: q.Device, Filter: &filter.Filter{}}, initial: q.Pos == "", since: q.from.Sync,
 	}}
 	v := &slide{look: &l, q: q, answer: slidingAnswer{extras: q.conn.extras(q.from.Seq)}}
-	// Taken before anything is read: what comes in between is told again rather than lost.
-	l.next.Eph = s.edus.Ephemeral()
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		l.tx = tx
-		if l.next.Pos, err = tx.Position(); err != nil {
-			return err
-		}
-		// What this snapshot shows the hub and the caches must have heard of.
-		if err := s.store.Settled(ctx, l.next.Pos); err != nil {
-			return err
-		}
-		return v.build(ctx)
-	})
+	err := l.snapshot(ctx, v.build)
 	if err != nil {
 		return slidingAnswer{}, err
 	}

@@ -30,8 +30,8 @@ func TestReportsAreShownToAdministrators(t *testing.T) {
 	rest := admin.Get(path + "event_reports?limit=2&from=2")
 	equal(t, "the rest", rest.Get("event_reports.#.reason").Raw, `["spam 0"]`)
 	equal(t, "the end", rest.Get("next_token").Exists(), false)
-	equal(t, "the oldest first", admin.Get(path + "event_reports?dir=f").At("event_reports", "0", "reason").Str, "spam 0")
-	equal(t, "by nobody", admin.Get(path + "event_reports?user_id=alice").Get("total").Int(), int64(0))
+	equal(t, "the oldest first", admin.Get(path+"event_reports?dir=f").At("event_reports", "0", "reason").Str, "spam 0")
+	equal(t, "by nobody", admin.Get(path+"event_reports?user_id=alice").Get("total").Int(), int64(0))
 	one := admin.Get(path + "event_reports/1")
 	for field, want := range map[string]string{
 		"event_id": string(said), "sender": string(alice.ID), "user_id": string(bob.ID), "name": "Den", "room_id": string(room), "reason": "spam 0",

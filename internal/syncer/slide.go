@@ -86,8 +86,12 @@ func (s *Syncer) slideIn(ctx context.Context, at *slot, r SlidingRequest, from t
 		at.conn = nil // what is in memory may be more than what is stored
 		return nil, err
 	}
+	device := deviceKey{r.User, r.Device, a.next.Conn}
+	for _, room := range a.flushed {
+		s.members.forgetRoom(device, room)
+	}
 	for _, m := range a.members {
-		s.members.sent(deviceKey{r.User, r.Device, a.next.Conn}, m.room, a.next.Pos, m.user)
+		s.members.sent(device, m.room, a.next.Pos, m.user)
 	}
 	at.conn = q.conn
 	at.conn.asked, at.conn.point, at.conn.counts, at.conn.shape, at.conn.covered = r.Asked.Digest, a.next, a.counts, a.shape, a.covered
@@ -152,6 +156,7 @@ type slidingAnswer struct {
 	changes map[int64]knowledge
 	extras  string
 	members []sentMember
+	flushed []int64 // the rooms of whose members the client knows no more than it is told now
 }
 
 type sentMember struct {
@@ -227,6 +232,8 @@ type slide struct {
 	answer slidingAnswer
 	places []place
 	rules  map[ruleKey]rule
+
+	somebodyTyped bool // in any room of the user's, perhaps
 }
 
 // build writes the answer.

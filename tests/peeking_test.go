@@ -8,7 +8,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 )
 
-func bodiesOf(events []hearthtest.Event) []string {
+func textsOf(events []hearthtest.Event) []string {
 	var out []string
 	for _, e := range events {
 		if e.Body() != "" {
@@ -33,7 +33,7 @@ func TestPeekingIntoRooms(t *testing.T) {
 	said := alice.Say(room, "for all")
 	for name, u := range map[string]*hearthtest.User{"a user": bob, "a guest": guest} {
 		shown := u.Get(hearthtest.Path("rooms", room, "initialSync"))
-		equal(t, "the messages for "+name, bodiesOf(hearthtest.Events(shown.At("messages", "chunk"))), []string{"for all"})
+		equal(t, "the messages for "+name, textsOf(hearthtest.Events(shown.At("messages", "chunk"))), []string{"for all"})
 		equal(t, "membership of "+name, shown.Get("membership").Exists(), false)
 		equal(t, "visibility", shown.Get("visibility").Str, "private")
 		equal(t, "the state for "+name, len(shown.Get("state").Array()) > 4, true)
@@ -54,7 +54,7 @@ func TestPeekingIntoRooms(t *testing.T) {
 		}()
 		alice.Say(room, "news for "+name)
 		news := <-answer
-		equal(t, "news for "+name, bodiesOf(hearthtest.Events(news.Get("chunk"))), []string{"news for " + name})
+		equal(t, "news for "+name, textsOf(hearthtest.Events(news.Get("chunk"))), []string{"news for " + name})
 		equal(t, "it starts", news.Get("start").Str, from)
 		equal(t, "nothing after it", u.Get("events?room_id="+hearthtest.Path(room)+"&from="+news.Get("end").Str).Get("chunk").Raw, "[]")
 		equal(t, "nothing without a token", u.Get("events?room_id="+hearthtest.Path(room)).Get("chunk").Raw, "[]")

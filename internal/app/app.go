@@ -36,6 +36,7 @@ import (
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/pusher"
+	"github.com/hearthd/hearth/internal/reports"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/internal/sso"
 	"github.com/hearthd/hearth/internal/syncer"
@@ -188,7 +189,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices,
+		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices, Reports: reports.New(a.store),
 		Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
 	a.inbound = a.openInbound(opts)
@@ -327,8 +328,10 @@ func (a *App) Console() admin.Server {
 		admin.Media
 		admin.Pushers
 		admin.Notices
+		admin.Reports
 	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}, pusher.Console{Service: a.pushers, Find: a.accounts.FindLocal},
-		notices.Console{Service: a.notices, Find: a.accounts.FindLocal}}
+		notices.Console{Service: a.notices, Find: a.accounts.FindLocal},
+		reports.Console{Service: reports.New(a.store)}}
 }
 
 // SetupToken is the one-time registration token of the first administrator; empty once there is one.

@@ -78,8 +78,6 @@ func (a *API) deactivate(ctx context.Context, r *web.Request) (any, error) {
 	if err := a.spendConfirmation(r, body); err != nil {
 		return nil, err
 	}
-	// Nothing was ever bound to an identity server, so there is nothing that could fail to be unbound.
-	return interactive(struct {
-		Unbound string `json:"id_server_unbind_result"`
-	}{"success"}, a.accounts.DeactivateOwn(ctx, operation(r, body)))
+	unbound, err := a.accounts.DeactivateOwn(ctx, operation(r, body))
+	return interactive(unbindAnswer(unbound), err)
 }

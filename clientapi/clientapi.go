@@ -100,6 +100,7 @@ func (a *API) Routes() []web.Route {
 		a.delayedRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),
+		a.identityRoutes(),
 		a.keyBackupRoutes(),
 		a.keyRoutes(),
 		a.loginPageRoutes(),

@@ -2,8 +2,6 @@ package clientapi
 
 import (
 	"context"
-	"errors"
-	"net/mail"
 	"strings"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -12,6 +10,77 @@ import (
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
 )
+
+func (a *API) identityRoutes() []web.Route {
+	return []web.Route{
+		{"POST", "/_matrix/client/v3/account/3pid/bind", web.User, web.RateLogin, a.bindThreepid},
+		{"POST", "/_matrix/client/v3/account/3pid/unbind", web.User, web.RateWrite, a.unbindThreepid},
+	}
+}
+
+// Spec: client-server-api#post_matrixclientv3account3pidbind
+func (a *API) bindThreepid(ctx context.Context, r *web.Request) (any, error) {
+	var body struct {
+		Server  string `json:"id_server"`
+		Token   string `json:"id_access_token"`
+		Session string `json:"sid"`
+		Secret  string `json:"client_secret"`
+	}
+	if err := r.JSON(&body); err != nil {
+		return nil, err
+	}
+	if body.Session == "" || body.Secret == "" {
+		return nil, merr.New(merr.MissingParam, "sid and client_secret are needed")
+	}
+	access, err := identityAccess(body.Server, body.Token)
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.accounts.BindThreepid(ctx, r.Caller.User, access, body.Session, body.Secret)
+}
+
+// boundThreepid is an address, and the identity server to unbind it from, in the bodies of requests.
+type boundThreepid struct {
+	Server  string `json:"id_server"`
+	Medium  string `json:"medium"`
+	Address string `json:"address"`
+}
+
+// parse returns an empty server where none is named.
+func (b boundThreepid) parse() (t identity.Threepid, server id.ServerName, err error) {
+	if b.Server != "" {
+		if server, err = id.ParseServerName(b.Server); err != nil {
+			return t, "", errIdentityServer
+		}
+	}
+	t, err = identity.ParseThreepid(b.Medium, b.Address)
+	return t, server, err
+}
+
+// Spec: client-server-api#post_matrixclientv3account3pidunbind
+func (a *API) unbindThreepid(ctx context.Context, r *web.Request) (any, error) {
+	var body boundThreepid
+	if err := r.JSON(&body); err != nil {
+		return nil, err
+	}
+	address, server, err := body.parse()
+	if err != nil {
+		return nil, err
+	}
+	unbound, err := a.accounts.UnbindThreepid(ctx, r.Caller.User, address, server)
+	return unbindAnswer(unbound), err
+}
+
+// unbindAnswer tells a client what identity servers have done.
+func unbindAnswer(unbound bool) any {
+	result := "no-support"
+	if unbound {
+		result = "success"
+	}
+	return struct {
+		Unbound string `json:"id_server_unbind_result"`
+	}{result}
+}
 
 // thirdParty is an invite by an address outside Matrix, in the bodies of requests.
 //
@@ -29,9 +98,11 @@ func (t thirdParty) invite(room id.RoomID, sender id.UserID) (roomserver.ThirdPa
 	if err != nil {
 		return roomserver.ThirdPartyInvite{}, err
 	}
-	address, err := canonicalAddress(t.Medium, t.Address)
+	address, err := identity.ParseThreepid(t.Medium, t.Address)
 	return roomserver.ThirdPartyInvite{Room: room, Sender: sender, Access: access, Threepid: address}, err
 }
+
+var errIdentityServer = merr.New(merr.InvalidParam, "id_server is not the name of a server")
 
 // identityAccess reads which identity server is to be asked.
 func identityAccess(server, token string) (identity.Access, error) {
@@ -40,44 +111,12 @@ func identityAccess(server, token string) (identity.Access, error) {
 	}
 	name, err := id.ParseServerName(server)
 	if err != nil {
-		return identity.Access{}, merr.New(merr.InvalidParam, "id_server is not the name of a server")
+		return identity.Access{}, errIdentityServer
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return identity.Access{}, merr.New(merr.InvalidParam, "id_access_token is no token")
 	}
 	return identity.Access{Server: name, Token: token}, nil
-}
-
-// maxAddress is the length of an address, in bytes.
-const maxAddress = 500
-
-// canonicalAddress gives an address the one form in which it is hashed.
-//
-// Spec: appendices#3pid-types
-func canonicalAddress(medium, address string) (identity.Threepid, error) {
-	bad := func() (identity.Threepid, error) {
-		return identity.Threepid{}, merr.New(merr.InvalidParam, "The address is none")
-	}
-	if medium == "" || address == "" {
-		return identity.Threepid{}, merr.New(merr.MissingParam, "medium and address are needed")
-	}
-	if len(address) > maxAddress {
-		return bad()
-	}
-	switch medium {
-	case "email":
-		parsed, err := mail.ParseAddress(address)
-		if err != nil || parsed.Address != address {
-			return bad()
-		}
-		return identity.Threepid{Medium: medium, Address: strings.ToLower(address)}, nil
-	case "msisdn":
-		if strings.Trim(address, "0123456789") != "" {
-			return bad()
-		}
-		return identity.Threepid{Medium: medium, Address: address}, nil
-	}
-	return identity.Threepid{}, merr.New(merr.InvalidParam, "The medium must be email or msisdn")
 }
 
 // inviteThirdParty invites by an address.
@@ -94,18 +133,4 @@ func (a *API) inviteThirdParty(ctx context.Context, r *web.Request, asked thirdP
 		return nil, err
 	}
 	return nil, a.rooms.InviteThirdParty(ctx, invite)
-}
-
-// inviteAllByAddress invites to a new room. A room is there even if somebody cannot be invited.
-func (a *API) inviteAllByAddress(ctx context.Context, invites []roomserver.ThirdPartyInvite, room id.RoomID) error {
-	for _, invite := range invites {
-		invite.Room = room
-		if err := a.rooms.InviteThirdParty(ctx, invite); err != nil {
-			var known *merr.Error
-			if !errors.As(err, &known) {
-				return err
-			}
-		}
-	}
-	return nil
 }

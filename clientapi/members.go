@@ -102,6 +102,10 @@ func (a *API) join(ctx context.Context, r *web.Request) (any, error) {
 		return nil, err
 	}
 	// The body of a join may hold fields for the event, but for those of the request itself.
+	signed := content["third_party_signed"]
+	if string(signed) == "null" {
+		signed = nil
+	}
 	delete(content, "third_party_signed")
 	extra, err := json.Marshal(content)
 	if err != nil {
@@ -111,7 +115,9 @@ func (a *API) join(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = a.rooms.Join(ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Guest: r.Caller.Guest, Content: extra, Via: via})
+	err = a.rooms.Join(ctx, roomserver.MemberRequest{
+		Room: room, Sender: r.Caller.User, Guest: r.Caller.Guest, Content: extra, Via: via, ThirdParty: signed,
+	})
 	return roomIDAnswer{room}, err
 }
 

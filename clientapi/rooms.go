@@ -98,7 +98,7 @@ func (a *API) createRoom(ctx context.Context, r *web.Request) (any, error) {
 		Content: body.CreationContent, PowerLevels: body.PowerLevels, InitialState: body.InitialState,
 	})
 	if err == nil {
-		err = a.inviteAllByAddress(ctx, byAddress, room)
+		err = a.rooms.InviteThirdParties(ctx, byAddress, room)
 	}
 	return roomIDAnswer{room}, err
 }

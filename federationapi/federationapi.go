@@ -40,6 +40,7 @@ type Rooms interface {
 	AcceptInvite(ctx context.Context, origin id.ServerName, room id.RoomID, event id.EventID, version gomatrixserverlib.RoomVersion, pdu json.RawMessage,
 		stripped []json.RawMessage) (json.RawMessage, error)
 	ExchangeThirdPartyInvite(ctx context.Context, origin id.ServerName, room id.RoomID, pdu json.RawMessage) error
+	RedeemThirdPartyInvite(ctx context.Context, user id.UserID, r roomserver.Redemption) error
 }
 
 // Ephemera is told what users of other servers do beside the events of rooms. That the users are of the origin, and that the room lets the
@@ -64,11 +65,6 @@ type Keys interface {
 	DevicesForServer(ctx context.Context, origin id.ServerName, user id.UserID) (any, error)
 	KeysForServer(ctx context.Context, origin id.ServerName, asked map[id.UserID][]id.DeviceID) (any, error)
 	ClaimForServer(ctx context.Context, origin id.ServerName, asked map[id.UserID]map[id.DeviceID]string) (any, error)
-}
-
-// Remote asks other servers what an identity server has asked of this one.
-type Remote interface {
-	ExchangeThirdPartyInvite(ctx context.Context, to id.ServerName, room id.RoomID, pdu json.RawMessage) error
 }
 
 // KeyServer knows the signing keys of servers.
@@ -97,7 +93,6 @@ type Deps struct {
 	Ephemera  Ephemera
 	Keys      Keys
 	KeyServer KeyServer
-	Remote    Remote
 	Accounts  Accounts
 	Clock     clock.Clock
 	Log       *slog.Logger
@@ -113,7 +108,6 @@ type API struct {
 	ephemera  Ephemera
 	keys      Keys
 	keyServer KeyServer
-	remote    Remote
 	accounts  Accounts
 	bridges   *appservice.Service
 	clock     clock.Clock
@@ -134,7 +128,6 @@ func New(d Deps) *API {
 		ephemera:  d.Ephemera,
 		keys:      d.Keys,
 		keyServer: d.KeyServer,
-		remote:    d.Remote,
 		accounts:  d.Accounts,
 		bridges:   d.Bridges,
 		clock:     d.Clock,

@@ -48,9 +48,8 @@ func TestServices(t *testing.T) {
 			`invite two !r:hs $e 1 {"unsigned":{"invite_room_state":[{"a":1}]}} [{"a":1}]`, `[200,{"event":{"signed":true}}]`},
 		"exchange_third_party_invite": {"PUT", v1 + "/exchange_third_party_invite/!r:hs", event, "exchange two !r:hs " + event, `{}`},
 		"onbind": {"PUT", v1 + "/3pid/onbind",
-			`{"medium":"email","address":"a@b","mxid":"@alice:hs","invites":[{"room_id":"!r:three","sender":"@dave:three","signed":{"token":"t"}},{"room_id":"nonsense"}]}`,
-			`exchange three !r:three {"type":"m.room.member","room_id":"!r:three","sender":"@dave:three","state_key":"@alice:hs",` +
-				`"content":{"membership":"invite","third_party_invite":{"signed":{"token":"t"}}}}`, `{}`},
+			`{"medium":"email","address":"a@b","mxid":"@alice:hs","invites":[{"room_id":"!r:three","sender":"@dave:three","signed":{"token":"t"}}]}`,
+			`redeem @alice:hs !r:three @dave:three {"token":"t"}`, `{}`},
 		"user/devices":          {"GET", v1 + "/user/devices/@alice:hs", "", "", `{"for":"two","user_id":"@alice:hs"}`},
 		"user/keys/query":       {"POST", v1 + "/user/keys/query", `{"device_keys":{"@alice:hs":["D"],"@carol:two":[],"x":[]}}`, "", `{"asked":{"@alice:hs":["D"]}}`},
 		"user/keys/claim":       {"POST", v1 + "/user/keys/claim", `{"one_time_keys":{"@alice:hs":{"D":"a"},"@carol:two":{}}}`, "", `{"asked":{"@alice:hs":{"D":"a"}}}`},

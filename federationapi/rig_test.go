@@ -119,6 +119,11 @@ func (f *told) ExchangeThirdPartyInvite(_ context.Context, to id.ServerName, roo
 	return f.err
 }
 
+func (f *told) RedeemThirdPartyInvite(_ context.Context, user id.UserID, r roomserver.Redemption) error {
+	f.note("redeem %s %s %s %s", user, r.Room, r.Inviter, r.Signed)
+	return f.err
+}
+
 func (f *told) ReceiveTyping(_ context.Context, origin id.ServerName, room id.RoomID, user id.UserID, typing bool) error {
 	f.note("typing %s %s %s %t", origin, room, user, typing)
 	return nil
@@ -202,7 +207,7 @@ func newRig(t *testing.T) *rig {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	now := clock.NewFake(time.UnixMilli(1_800_000_000_000))
 	api := New(Deps{
-		Config: config.NewLive(cfg), Version: "test", Store: r.store, Rooms: r.told, Ephemera: r.told, Keys: r.told, KeyServer: r.told, Remote: r.told,
+		Config: config.NewLive(cfg), Version: "test", Store: r.store, Rooms: r.told, Ephemera: r.told, Keys: r.told, KeyServer: r.told,
 		Accounts: r.told, Clock: now, Log: log,
 	})
 	var err error

@@ -7,6 +7,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
+	"github.com/hearthd/hearth/roomserver"
 )
 
 func (a *API) thirdPartyInviteRoutes() []web.Route {
@@ -69,42 +70,9 @@ func (a *API) onBind(ctx context.Context, r *web.Request) (any, error) {
 		}
 	}
 	for _, i := range body.Invites {
-		if err := a.redeem(ctx, user, i); err != nil {
+		if err := a.rooms.RedeemThirdPartyInvite(ctx, user, roomserver.Redemption{Room: i.Room, Inviter: i.Sender, Signed: i.Signed}); err != nil {
 			a.log.InfoContext(ctx, "third-party invite not redeemed", "room", i.Room, "inviter", i.Sender.Server(), "error", err)
 		}
 	}
 	return nil, nil
-}
-
-// redeem asks the inviter's server for a real invite.
-func (a *API) redeem(ctx context.Context, user id.UserID, i boundInvite) error {
-	if _, err := id.ParseRoomID(string(i.Room)); err != nil {
-		return err
-	}
-	if _, err := id.ParseUserID(string(i.Sender)); err != nil {
-		return err
-	}
-	type thirdParty struct {
-		// It has to be there, but only the inviter's server knows it, from the room.
-		DisplayName string          `json:"display_name"`
-		Signed      json.RawMessage `json:"signed"`
-	}
-	type content struct {
-		Membership string     `json:"membership"`
-		ThirdParty thirdParty `json:"third_party_invite"`
-	}
-	event, err := json.Marshal(struct {
-		Type     string    `json:"type"`
-		Room     id.RoomID `json:"room_id"`
-		Sender   id.UserID `json:"sender"`
-		StateKey id.UserID `json:"state_key"`
-		Content  content   `json:"content"`
-	}{"m.room.member", i.Room, i.Sender, user, content{"invite", thirdParty{string(user), i.Signed}}})
-	if err != nil {
-		return err
-	}
-	if to := i.Sender.Server(); to != a.name {
-		return a.remote.ExchangeThirdPartyInvite(ctx, to, i.Room, event)
-	}
-	return a.rooms.ExchangeThirdPartyInvite(ctx, a.name, i.Room, event)
 }

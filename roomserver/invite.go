@@ -50,7 +50,7 @@ func (h *head) invite(r MemberRequest) error {
 
 // inviteContent is the content of an invite; nil for who is invited already.
 func (h *head) inviteContent(r MemberRequest) (json.RawMessage, error) {
-	if r.thirdParty == nil { // who has invited by a third-party identifier may have left since
+	if r.ThirdParty == nil { // who has invited by a third-party identifier may have left since
 		if err := h.mustBeJoined(r.Sender); err != nil {
 			return nil, err
 		}
@@ -66,8 +66,8 @@ func (h *head) inviteContent(r MemberRequest) (json.RawMessage, error) {
 	if err == nil && r.Direct {
 		content = withField(content, "is_direct", true)
 	}
-	if err == nil && r.thirdParty != nil {
-		return h.thirdPartyContent(content, r.thirdParty)
+	if err == nil && r.ThirdParty != nil {
+		return h.thirdPartyContent(content, r.ThirdParty)
 	}
 	return content, err
 }

@@ -30,6 +30,13 @@ const canJoin = "can_join"
 // Spec: client-server-api#joining-rooms, server-server-api#joining-rooms
 func (s *Server) Join(ctx context.Context, r MemberRequest) error {
 	r.Target = r.Sender
+	if r.ThirdParty != nil {
+		inviter, err := s.becomeInvited(ctx, r)
+		if err != nil {
+			return err
+		}
+		r.Via = append(slices.Clip(r.Via), inviter)
+	}
 	err := s.joinHere(ctx, r)
 	var away *elsewhere
 	if !errors.As(err, &away) {

@@ -23,8 +23,8 @@ type MemberRequest struct {
 	Direct  bool            // is_direct, of an invite
 	Content json.RawMessage // what a client wants to have in the event beside what the server puts there; may be nil
 	Via     []id.ServerName // servers through which to reach a room that this server is not in; of join and knock
-
-	thirdParty json.RawMessage // what an identity server has signed for a target that was invited by a third-party identifier
+	// ThirdParty is what an identity server has signed for a target who was invited by an address; of invites and joins, nil without.
+	ThirdParty json.RawMessage
 }
 
 // Kick makes the target leave. Errors: M_FORBIDDEN also if the target is not in the room.

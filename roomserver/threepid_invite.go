@@ -3,6 +3,8 @@ package roomserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
@@ -52,7 +54,7 @@ func (s *Server) ExchangeThirdPartyInvite(ctx context.Context, origin id.ServerN
 	if err := s.keyStillValid(ctx, room, json.RawMessage(signed.Raw)); err != nil {
 		return err
 	}
-	return s.Invite(ctx, MemberRequest{Room: room, Sender: sender, Target: target, thirdParty: json.RawMessage(signed.Raw)})
+	return s.Invite(ctx, MemberRequest{Room: room, Sender: sender, Target: target, ThirdParty: json.RawMessage(signed.Raw)})
 }
 
 // IdentityServers are asked whose user an address is. Their errors are for the client.
@@ -141,6 +143,22 @@ func (s *Server) InviteThirdParty(ctx context.Context, i ThirdPartyInvite) error
 	}
 	_, err = s.Send(ctx, SendRequest{Room: i.Room, Sender: i.Sender, Type: spec.MRoomThirdPartyInvite, StateKey: &stored.Token, Content: content})
 	return err
+}
+
+// InviteThirdParties invites to a new room, which is there even if somebody cannot be invited.
+func (s *Server) InviteThirdParties(ctx context.Context, invites []ThirdPartyInvite, room id.RoomID) error {
+	for _, invite := range invites {
+		invite.Room = room
+		err := s.InviteThirdParty(ctx, invite)
+		var known *merr.Error
+		if err != nil && !errors.As(err, &known) {
+			return err
+		}
+		if err != nil {
+			s.log.Info("an address was not invited to a new room", slog.String("room", string(room)), slog.Any("error", err))
+		}
+	}
+	return nil
 }
 
 // mayAdd returns why an event may not be added to the room, without adding it.

@@ -1,6 +1,11 @@
 package tests
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"regexp"
 	"testing"
 
 	"github.com/hearthd/hearth/internal/hearthtest"
@@ -35,7 +40,7 @@ func TestInvitesByAddress(t *testing.T) {
 	equal(t, "name of the invited", waiting.Get("display_name").Str, "c...@e...")
 	equal(t, "keys", len(waiting.Get("public_keys").Array()), 1)
 	bound := fields{"medium": "email", "address": "carol@example.org", "mxid": carol.ID, "invites": []fields{{
-		"medium": "email", "address": "carol@example.org", "mxid": carol.ID, "room_id": room, "sender": alice.ID, "signed": is.Sign(carol.ID, "tokenx"),
+		"medium": "email", "address": "carol@example.org", "mxid": carol.ID, "room_id": room, "sender": alice.ID, "signed": is.Sign(alice.ID, carol.ID, "tokenx"),
 	}}}
 	b.Nobody().Must("PUT", "/_matrix/federation/v1/3pid/onbind", bound)
 	equal(t, "membership", alice.Membership(room, carol), "invite")
@@ -51,7 +56,7 @@ func TestInvitesByAddress(t *testing.T) {
 	erin := a.User("erin")
 	is.Revoke()
 	a.Nobody().Must("PUT", "/_matrix/federation/v1/3pid/onbind", fields{"medium": "email", "address": "erin@example.org", "mxid": erin.ID, "invites": []fields{{
-		"medium": "email", "address": "erin@example.org", "mxid": erin.ID, "room_id": room, "sender": alice.ID, "signed": is.Sign(erin.ID, "tokenxx"),
+		"medium": "email", "address": "erin@example.org", "mxid": erin.ID, "room_id": room, "sender": alice.ID, "signed": is.Sign(alice.ID, erin.ID, "tokenxx"),
 	}}})
 	alice.Refused("GET", path("rooms", room, "state", "m.room.member", erin.ID), nil, 404, "M_NOT_FOUND")
 
@@ -121,4 +126,154 @@ func TestIdentityServersThatMisbehave(t *testing.T) {
 		}
 	}
 	alice.Must("POST", invite, wrong)
+}
+
+func TestAddressesAreBoundAndUnbound(t *testing.T) {
+	t.Parallel()
+	net := hearthtest.NewNetwork(t)
+	a := net.Start()
+	is, other := net.IdentityServer(), net.IdentityServer()
+	alice := a.User("alice")
+	const bind, unbind = "account/3pid/bind", "/_matrix/client/v3/account/3pid/unbind"
+	session := func(is *hearthtest.IdentityServer, sid string) fields {
+		return fields{"id_server": is.Name, "id_access_token": hearthtest.IdentityToken, "sid": sid, "client_secret": "secret"}
+	}
+	address := func(name string) fields { return fields{"medium": "email", "address": name + "@example.org"} }
+	result := func(user *hearthtest.User, body fields) string {
+		t.Helper()
+		return user.Must("POST", unbind, body).Get("id_server_unbind_result").Str
+	}
+	for i, name := range []string{"Alice", "ally", "al"} {
+		is.Prove(fmt.Sprint(i), name+"@example.org")
+		alice.Must("POST", bind, session(is, fmt.Sprint(i)))
+	}
+	other.Prove("x", "ally@example.org")
+	alice.Must("POST", bind, session(other, "x"))
+	equal(t, "owner", is.Owner("ally@example.org"), alice.ID)
+	equal(t, "owner at the other", other.Owner("ally@example.org"), alice.ID)
+
+	// What is asked for must make sense, and errors are the identity server's.
+	alice.Refused("POST", bind, session(is, "none"), 404, "M_NO_VALID_SESSION")
+	alice.Refused("POST", bind, fields{"id_server": is.Name, "id_access_token": "x", "sid": "0"}, 400, "M_MISSING_PARAM")
+	alice.Refused("POST", bind, fields{"id_server": "a/b", "id_access_token": "x", "sid": "0", "client_secret": "s"}, 400, "M_INVALID_PARAM")
+	alice.Refused("POST", unbind, fields{"medium": "email", "address": "al@example.org", "id_server": "a/b"}, 400, "M_INVALID_PARAM")
+	alice.Refused("POST", unbind, fields{"medium": "pigeon", "address": "al"}, 400, "M_INVALID_PARAM")
+	a.Nobody().Refused("POST", bind, session(is, "0"), 401, "M_MISSING_TOKEN")
+
+	// The server knows where an address was bound. Who has not bound it has nothing to unbind.
+	equal(t, "of a stranger", result(a.User("bob"), address("Alice")), "no-support")
+	equal(t, "of a bound address", result(alice, address("alice")), "success")
+	equal(t, "again", result(alice, address("alice")), "no-support")
+	got := is.Unbinds()
+	equal(t, "requests", len(got), 2)
+	equal(t, "body", got[0].Body, fields{"mxid": string(alice.ID), "threepid": map[string]any{"medium": "email", "address": "alice@example.org"}})
+	for i, name := range []string{"destination", "destination_is"} {
+		if !signedBy(t, a, got[i], fields{
+			"method": "POST", "uri": "/_matrix/identity/v2/3pid/unbind", "origin": a.Name, name: is.Name, "content": got[i].Body,
+		}) {
+			t.Errorf("request %d is not signed with %s: %v", i, name, got[i].Authorization)
+		}
+	}
+
+	// An identity server can be named, and its errors are passed on.
+	named := address("ally")
+	named["id_server"] = other.Name
+	other.Answer(func(string) (int, any) { return 404, "x" })
+	equal(t, "of a server that does not do that", result(alice, named), "no-support")
+	other.Answer(func(string) (int, any) { return 404, fields{"errcode": "M_NOT_FOUND", "error": "x"} })
+	alice.Refused("POST", unbind, address("ally"), 404, "M_NOT_FOUND")
+	equal(t, "owner after that", is.Owner("ally@example.org"), "")
+	other.Answer(nil)
+
+	// With the account goes what is known of it.
+	out := alice.Must("POST", "account/deactivate", fields{"auth": alice.Confirmation()})
+	equal(t, "result", out.Get("id_server_unbind_result").Str, "success")
+	equal(t, "owner of what was left", is.Owner("al@example.org"), "")
+	equal(t, "owner at the other", other.Owner("ally@example.org"), "")
+}
+
+func TestAnAccountIsClosedWhateverIdentityServersSay(t *testing.T) {
+	t.Parallel()
+	net := hearthtest.NewNetwork(t)
+	a := net.Start()
+	is := net.IdentityServer()
+	alice := a.User("alice")
+	is.Prove("1", "alice@example.org")
+	alice.Must("POST", "account/3pid/bind", fields{
+		"id_server": is.Name, "id_access_token": hearthtest.IdentityToken, "sid": "1", "client_secret": "secret",
+	})
+	is.Answer(func(string) (int, any) { return 500, "x" })
+	out := alice.Must("POST", "account/deactivate", fields{"auth": alice.Confirmation()})
+	equal(t, "result", out.Get("id_server_unbind_result").Str, "no-support")
+	alice.Refused("GET", "account/whoami", nil, 401, "M_UNKNOWN_TOKEN")
+}
+
+// signedBy checks the one signature of a request to an identity server.
+func signedBy(t *testing.T, by *hearthtest.Server, u hearthtest.Unbind, request fields) bool {
+	t.Helper()
+	text, err := json.Marshal(request)
+	if err != nil || len(u.Authorization) != 1 {
+		t.Fatal(u.Authorization, err)
+	}
+	params := regexp.MustCompile(`key="([^"]*)",sig="([^"]*)"`).FindStringSubmatch(u.Authorization[0])
+	if params == nil {
+		t.Fatal(u.Authorization)
+	}
+	var keys struct {
+		Verify map[string]struct{ Key string } `json:"verify_keys"`
+	}
+	if err := json.Unmarshal([]byte(by.Nobody().Get("/_matrix/key/v2/server").Raw), &keys); err != nil {
+		t.Fatal(err)
+	}
+	key, err := base64.RawStdEncoding.DecodeString(keys.Verify[params[1]].Key)
+	signature, err2 := base64.RawStdEncoding.DecodeString(params[2])
+	if err != nil || err2 != nil || len(key) != ed25519.PublicKeySize {
+		t.Fatal(err, err2, keys)
+	}
+	return ed25519.Verify(key, text, signature)
+}
+
+func TestJoinsWithAThirdPartySignature(t *testing.T) {
+	t.Parallel()
+	net := hearthtest.NewNetwork(t)
+	a, b := net.Start(), net.Start()
+	is := net.IdentityServer()
+	alice, bob, carol, dave := a.User("alice"), b.User("bob"), b.User("carol"), a.User("dave")
+	room := alice.CreateRoom()
+	for _, who := range []string{"bob", "carol", "dave", "erin"} {
+		alice.Must("POST", path("rooms", room, "invite"), byMail(is, who+"@example.org"))
+	}
+	join := path("join", room)
+	signed := func(user *hearthtest.User, token string) fields {
+		return fields{"third_party_signed": is.Sign(alice.ID, user.ID, token), "reason": "I was asked"}
+	}
+
+	// What is not good for an invite is not good for a join.
+	dave.Refused("POST", join, signed(bob, "tokenx"), 403, "M_FORBIDDEN")
+	dave.Refused("POST", join, signed(dave, "tokeny"), 403, "M_FORBIDDEN")
+	dave.Refused("POST", join, fields{"third_party_signed": "x"}, 400, "M_BAD_JSON")
+	dave.Refused("POST", join, fields{"third_party_signed": fields{"mxid": dave.ID}}, 400, "M_INVALID_PARAM")
+	forged := net.IdentityServer().Sign(alice.ID, dave.ID, "tokenxxx")
+	dave.Refused("POST", join, fields{"third_party_signed": forged}, 403, "M_FORBIDDEN")
+	carol.Refused("POST", join, signed(carol, "tokeny"), 403, "M_FORBIDDEN")
+	dave.Refused("POST", join, nil, 403, "M_FORBIDDEN")
+
+	// On the server of who has invited, on another one, and on another one that is in the room by then.
+	dave.Must("POST", path("rooms", room, "join"), signed(dave, "tokenxxx"))
+	bob.Must("POST", join, signed(bob, "tokenx"))
+	carol.Must("POST", join, signed(carol, "tokenxx"))
+	for _, user := range []*hearthtest.User{bob, carol, dave} {
+		alice.WaitForMembership(room, user.ID, "join")
+	}
+	event := alice.Get(path("rooms", room, "state", "m.room.member", string(dave.ID)))
+	equal(t, "reason", event.Get("reason").Str, "I was asked")
+	equal(t, "the signature in the event", event.Get("third_party_signed").Exists(), false)
+
+	// Who is there already needs no invite.
+	carol.Must("POST", join, signed(carol, "tokeny"))
+
+	// A key that was revoked is good for nobody.
+	is.Revoke()
+	erin := a.User("erin")
+	erin.Refused("POST", join, signed(erin, "tokenxxxx"), 403, "M_FORBIDDEN")
 }

@@ -40,8 +40,8 @@ func (c *Client) authorize(method, uri string, to id.ServerName, content []byte)
 		base64.RawStdEncoding.EncodeToString(signature) + `"`
 }
 
-// IdentityAuthorization returns the Authorization headers of a request to an identity server: that of the specification, and behind it the one
-// that Sydent looks for, which is what identity servers are in practice. It has another name for the destination in what is signed.
+// IdentityAuthorization returns Authorization headers of a request to an identity server, one of which it will take: that of the specification,
+// and the one that Sydent looks for, which is what identity servers are in practice. It has another name for the destination in what is signed.
 //
 // Spec: identity-service-api#post_matrixidentityv23pidunbind
 func (c *Client) IdentityAuthorization(method, uri string, to id.ServerName, content []byte) []string {

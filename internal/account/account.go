@@ -16,6 +16,7 @@ import (
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/identity"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/sso"
@@ -34,7 +35,7 @@ type ProfileObserver interface {
 	ProfileChanged(ctx context.Context, user id.UserID) error
 }
 
-// Deps is what a Service works with. All fields but Rooms, Profiles, Appservices and Providers are needed.
+// Deps is what a Service works with. All fields but Rooms, Profiles, Appservices, Providers and Identity are needed.
 type Deps struct {
 	Notifier *Notifier
 	Store    *storage.Store
@@ -49,6 +50,8 @@ type Deps struct {
 	Appservices *appservice.Registry
 	// Providers are where users can log in elsewhere.
 	Providers []*sso.Provider
+	// Identity is the way to identity servers; nil: none are asked.
+	Identity *identity.Client
 }
 
 // Service is the accounts of one server. It is safe for concurrent use.
@@ -70,6 +73,7 @@ type Service struct {
 
 	appservices *appservice.Registry
 	providers   []*sso.Provider
+	identity    *identity.Client
 }
 
 // New makes the service.
@@ -86,7 +90,7 @@ func New(d Deps) (*Service, error) {
 	return &Service{
 		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
 		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
-		appservices: d.Appservices, providers: d.Providers,
+		appservices: d.Appservices, providers: d.Providers, identity: d.Identity,
 	}, nil
 }
 

@@ -60,28 +60,45 @@ func (s *Service) setPassword(ctx context.Context, user id.UserID, password stri
 	})
 }
 
-// DeactivateOwn closes the account of whoever confirms it.
+// DeactivateOwn closes the account of whoever confirms it. It reports whether identity servers know none of the user's addresses any more.
 //
 // Spec: client-server-api#post_matrixclientv3accountdeactivate
-func (s *Service) DeactivateOwn(ctx context.Context, op Operation) error {
+func (s *Service) DeactivateOwn(ctx context.Context, op Operation) (bool, error) {
 	c, err := s.confirmUser(ctx, op)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var asked struct {
-		Erase bool `json:"erase"`
+		Erase          bool   `json:"erase"`
+		IdentityServer string `json:"id_server"`
 	}
 	if err := decode(c.Body, &asked); err != nil {
-		return err
+		return false, err
 	}
-	return s.Deactivate(ctx, c.User, asked.Erase)
+	server := id.ServerName(asked.IdentityServer)
+	if server != "" {
+		if server, err = id.ParseServerName(asked.IdentityServer); err != nil {
+			return false, merr.New(merr.InvalidParam, "id_server is not the name of a server")
+		}
+	}
+	return s.deactivate(ctx, c.User, asked.Erase, server)
 }
 
 // Deactivate closes an account for good and takes its user out of all rooms. Whoever has no such account gets storage.ErrNotFound.
 func (s *Service) Deactivate(ctx context.Context, user id.UserID, erase bool) error {
+	_, err := s.deactivate(ctx, user, erase, "")
+	return err
+}
+
+// deactivate is Deactivate that reports whether identity servers know none of the user's addresses any more; one may be named to ask too.
+func (s *Service) deactivate(ctx context.Context, user id.UserID, erase bool, server id.ServerName) (bool, error) {
+	var bound []storage.BoundThreepid
 	err := s.store.Update(ctx, func(tx *storage.Tx) error {
 		u, err := tx.User(user)
 		if err != nil {
+			return err
+		}
+		if bound, err = leftBound(&tx.ReadTx, user, server); err != nil {
 			return err
 		}
 		ts := u.DeactivatedTS
@@ -95,13 +112,13 @@ func (s *Service) Deactivate(ctx context.Context, user id.UserID, erase bool) er
 		return tx.DeactivateUser(user, ts, erase)
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	// The account is closed whether or not all rooms can be left at once: the rest is tried again after a restart.
 	if err := s.departUser(context.WithoutCancel(ctx), user); err != nil {
 		s.log.Error("a deactivated user is still in rooms", "user", user, "error", err)
 	}
-	return nil
+	return s.unbindAll(ctx, user, bound), nil
 }
 
 // depart takes deactivated users out of rooms for whom that was interrupted.

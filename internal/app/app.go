@@ -153,7 +153,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return fmt.Errorf("sso.providers: %w", err)
 	}
 	a.accounts, err = account.New(account.Deps{
-		Appservices: registry, Providers: providers,
+		Appservices: registry, Providers: providers, Identity: a.peers.identity,
 		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {

@@ -76,6 +76,6 @@ func (f *federation) AuthenticateServer(ctx context.Context, r *http.Request, bo
 func (a *App) openInbound(opts Options) *federationapi.API {
 	return federationapi.New(federationapi.Deps{
 		Config: a.live, Version: opts.Version, Store: a.store, Rooms: a.rooms, Ephemera: a.edus, Keys: a.e2ee, KeyServer: a.peers.ring,
-		Remote: a.peers.client, Accounts: a.accounts, Bridges: a.appservices, Clock: opts.Clock, Log: a.log,
+		Accounts: a.accounts, Bridges: a.appservices, Clock: opts.Clock, Log: a.log,
 	})
 }

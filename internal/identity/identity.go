@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -20,7 +19,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/safehttp"
@@ -64,12 +62,6 @@ func New(guard *safehttp.Guard, roots func() *x509.CertPool, userAgent string, s
 type Access struct {
 	Server id.ServerName
 	Token  string
-}
-
-// Threepid is an address outside Matrix.
-type Threepid struct {
-	Medium  string `json:"medium"`
-	Address string `json:"address"`
 }
 
 // Lookup finds the user whom an address belongs to; the empty id if the identity server does not know.
@@ -203,38 +195,6 @@ func (c *Client) KeyValid(ctx context.Context, validityURL, key string) (bool, e
 	return out.Valid, err
 }
 
-// Bind publishes that an address, which the session has proven to be somebody's, is a user's, and returns it.
-//
-// Spec: identity-service-api#post_matrixidentityv23pidbind
-func (c *Client) Bind(ctx context.Context, a Access, session, secret string, user id.UserID) (Threepid, error) {
-	var out Threepid
-	err := c.call(ctx, a, http.MethodPost, "3pid/bind", map[string]any{"sid": session, "client_secret": secret, "mxid": user}, &out)
-	if err == nil && (out.Medium == "" || out.Address == "" || len(out.Medium)+len(out.Address) > maxText || strings.ContainsRune(out.Medium+out.Address, 0)) {
-		err = badAnswer("does not say what it has bound")
-	}
-	return out, err
-}
-
-// Unbind takes back what Bind has published. It reports false if the identity server does not do that.
-//
-// Spec: identity-service-api#post_matrixidentityv23pidunbind
-func (c *Client) Unbind(ctx context.Context, server id.ServerName, t Threepid, user id.UserID) (bool, error) {
-	const uri = "/_matrix/identity/v2/3pid/unbind"
-	content, err := json.Marshal(map[string]any{"mxid": user, "threepid": t})
-	if err == nil {
-		content, err = canonjson.Canonical(content)
-	}
-	if err != nil {
-		return false, err
-	}
-	header := http.Header{"Authorization": c.signer.IdentityAuthorization(http.MethodPost, uri, server, content)}
-	err = c.send(ctx, http.MethodPost, "https://"+string(server)+uri, header, content, nil)
-	if errors.Is(err, errUnsupported) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 func (c *Client) call(ctx context.Context, a Access, method, path string, body, out any) error {
 	var content []byte
 	if body != nil {
@@ -247,7 +207,7 @@ func (c *Client) call(ctx context.Context, a Access, method, path string, body, 
 	return c.send(ctx, method, "https://"+string(a.Server)+"/_matrix/identity/v2/"+path, header, content, out)
 }
 
-// errUnsupported is an error that is none of Matrix: the identity server has no such endpoint.
+// errUnsupported is how a server answers that has no such endpoint, or that is none of Matrix.
 var errUnsupported = merr.New(merr.Unknown, "The identity server does not support this").WithStatus(http.StatusBadGateway)
 
 func badAnswer(what string) error {
@@ -289,14 +249,21 @@ var errcode = regexp.MustCompile(`^[A-Z][A-Z0-9_.]{1,99}$`)
 
 // refusal passes an error of an identity server on to the client.
 //
-// Spec: client-server-api#post_matrixclientv3account3pidbind
+// Spec: client-server-api#post_matrixclientv3account3pidbind, identity-service-api#post_matrixidentityv23pidunbind
 func refusal(status int, text []byte) error {
 	var body struct {
 		Code string `json:"errcode"`
 		Msg  string `json:"error"`
 	}
-	if json.Unmarshal(text, &body) != nil || !errcode.MatchString(body.Code) {
+	isMatrix := json.Unmarshal(text, &body) == nil && errcode.MatchString(body.Code)
+	switch {
+	case isMatrix && merr.Code(body.Code) == merr.Unrecognized:
 		return errUnsupported
+	case isMatrix:
+	case status == http.StatusBadRequest || status == http.StatusNotFound || status == http.StatusNotImplemented:
+		return errUnsupported
+	default:
+		return badAnswer("is out of order")
 	}
 	code := merr.Code(body.Code)
 	switch {

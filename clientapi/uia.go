@@ -8,7 +8,6 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
-	"net/url"
 
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/merr"
@@ -44,6 +43,15 @@ func interactive(body any, err error) (any, error) {
 		return web.Status{Code: http.StatusUnauthorized, Body: c}, nil
 	}
 	return body, err
+}
+
+// spendAttempt charges for a request that has to be confirmed, in a class. Clients look every few seconds whether somebody has followed the link
+// in a letter: that nobody can guess anything by.
+func spendAttempt(r *web.Request, body json.RawMessage, rate web.Rate) error {
+	if account.AwaitsEmail(body) {
+		rate = web.RateWrite
+	}
+	return r.SpendAs(rate)
 }
 
 // optionalObject returns the body, or {} if there is none.
@@ -122,14 +130,9 @@ func (a *API) submitFallback(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.LimitBody(8 << 10)
-	var body bytes.Buffer
-	if _, err := body.ReadFrom(r.Body()); err != nil {
-		return nil, err
-	}
-	form, err := url.ParseQuery(body.String())
+	form, err := formOf(r)
 	if err != nil {
-		return nil, merr.New(merr.InvalidParam, "The form is not correctly encoded")
+		return nil, err
 	}
 	page := fallback{Stage: stage, Session: form.Get("session"), Done: true}
 	if page.Session == "" {

@@ -31,6 +31,7 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/keyfile"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/pusher"
@@ -59,6 +60,7 @@ type App struct {
 	edus        *edu.Service
 	e2ee        *e2ee.Service
 	pushers     *pusher.Service
+	mail        *mail.Sender
 	appservices *appservice.Service
 	rooms       *roomserver.Server
 	media       *mediaapi.Service
@@ -137,7 +139,11 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err != nil {
 		return err
 	}
+	if a.mail, err = mail.New(a.live, a.metrics); err != nil {
+		return err
+	}
 	a.accounts, err = account.New(account.Deps{
+		Mail:        a.mail,
 		Appservices: registry,
 		Notifier:    notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})

@@ -28,6 +28,8 @@ type Config struct {
 	Passwords Passwords `key:"passwords"`
 	// How long logins last.
 	Sessions Sessions `key:"sessions"`
+	// Sending e-mail: to confirm addresses, to reset passwords, and about messages that nobody has read.
+	Email Email `key:"email"`
 	// How often one client may do what costs something. A request too many is answered with 429 M_LIMIT_EXCEEDED.
 	RateLimits RateLimits `key:"rate_limits"`
 	// Rooms that are made here.
@@ -196,6 +198,7 @@ func Default() Config {
 		Registration: defaultRegistration(),
 		Passwords:    defaultPasswords(),
 		Sessions:     defaultSessions(),
+		Email:        defaultEmail(),
 		RateLimits:   defaultRateLimits(),
 		Rooms:        Rooms{DefaultVersion: "11"},
 		Push:         Push{LegacyMentions: true},

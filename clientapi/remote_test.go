@@ -16,7 +16,7 @@ func TestProfilesOfOtherServers(t *testing.T) {
 	r := newRig(t)
 	profile := func(user string) string { return clientV3 + "profile/" + user }
 	r.elsewhere.says("profile there @bob:there", `{"displayname":"Bob","avatar_url":"","m.tz":null,"org.example":{"a":[1]}}`)
-	r.nobody().wantJSON(profile("@bob:there"), `{"displayname":"Bob","avatar_url":"","org.example":{"a":[1]}}`)
+	r.nobody().wantJSON(profile("@bob:there"), `{"displayname":"Bob","org.example":{"a":[1]}}`)
 	r.nobody().wantJSON(profile("@bob:there/displayname"), `{"displayname":"Bob"}`)
 	r.nobody().refused("GET", profile("@bob:there/m.tz"), "", 404, "M_NOT_FOUND")
 	r.nobody().refused("GET", profile("@bob:there/UPPER"), "", 400, "M_INVALID_PARAM")

@@ -24,6 +24,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/push"
+	"github.com/hearthd/hearth/internal/spec"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
@@ -94,10 +95,11 @@ func newRig(t *testing.T, edit ...func(*config.Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.handler, err = web.New(web.Options{Auth: r.accounts, Clock: r.clock}, New(Deps{Config: r.config, Accounts: r.accounts, Directory: r.newDirectory()}).Routes())
+	handler, err := web.New(web.Options{Auth: r.accounts, Clock: r.clock}, New(Deps{Config: r.config, Accounts: r.accounts, Directory: r.newDirectory()}).Routes())
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.handler = spec.Responses(t).Wrap(handler)
 	return r
 }
 

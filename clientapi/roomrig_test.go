@@ -13,6 +13,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/push"
+	"github.com/hearthd/hearth/internal/spec"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
 	"github.com/hearthd/hearth/storage"
@@ -25,14 +26,14 @@ func newRoomRig(t *testing.T) *rig {
 	rooms := roomserver.New(roomserver.Config{
 		Name: "hs", DefaultVersion: "11", KeyID: "ed25519:1", Key: ed25519.NewKeyFromSeed([]byte("01234567890123456789012345678901")),
 	}, roomserver.Peers{}, r.store, r.hub, account.NewNotifier(push.NewBook(push.Options{})), r.clock, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	var err error
-	r.handler, err = web.New(web.Options{Auth: r.accounts, Clock: r.clock, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
+	handler, err := web.New(web.Options{Auth: r.accounts, Clock: r.clock, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
 		New(Deps{
 			Config: r.config, Accounts: r.accounts, Directory: r.newDirectory(), Store: r.store, Rooms: rooms, Clock: r.clock,
 		}).Routes())
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.handler = spec.Responses(t).Wrap(handler)
 	return r
 }
 

@@ -129,6 +129,9 @@ func (a *API) search(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.rooms.CatchUpSearch(ctx); err != nil {
+		return nil, err
+	}
 	var out web.RawJSON
 	err = a.store.View(ctx, func(tx *storage.ReadTx) error {
 		results, err := history.Search(tx, r.Caller.User, q)

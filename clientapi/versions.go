@@ -27,11 +27,16 @@ func (a *API) versions(context.Context, *web.Request) (any, error) {
 		Unstable map[string]bool `json:"unstable_features"`
 	}{specVersions[:], map[string]bool{
 		"org.matrix.msc2285.stable":     true, // private read receipts
+		"org.matrix.msc3391":            true, // deletion of account data
 		"org.matrix.msc3440.stable":     true, // threads
 		"org.matrix.msc3771":            true, // read receipts in threads
 		"org.matrix.msc3773":            true, // unread counts of threads
+		"org.matrix.msc3890":            true, // settings of notifications that go with their device
 		"org.matrix.msc3916.stable":     true, // media only for those who are logged in
 		"org.matrix.simplified_msc3575": true, // sliding sync
+		"org.matrix.msc4143":            true, // what calls of several people go through
+		"org.matrix.msc4155":            true, // lists of whose invites one wants
+		"org.matrix.msc4380.stable":     true, // blocking all invites
 		"uk.tcpip.msc4133.stable":       true, // custom profile fields
 	}}, nil
 }

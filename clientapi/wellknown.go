@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"strings"
 
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/merr"
@@ -14,6 +15,7 @@ func WellKnown(live *config.Live) []web.Route {
 	return []web.Route{
 		{Method: "GET", Path: "/.well-known/matrix/client", Auth: web.None, Rate: web.RateNone, Handler: w.client},
 		{Method: "GET", Path: "/.well-known/matrix/server", Auth: web.None, Rate: web.RateNone, Handler: w.server},
+		{Method: "GET", Path: "/.well-known/matrix/policy_server", Auth: web.None, Rate: web.RateNone, Handler: w.policyServer},
 		{Method: "GET", Path: "/.well-known/matrix/support", Auth: web.None, Rate: web.RateNone, Handler: w.support},
 	}
 }
@@ -25,9 +27,12 @@ func (w wellKnown) client(context.Context, *web.Request) (any, error) {
 	type homeserver struct {
 		BaseURL string `json:"base_url"`
 	}
+	cfg := w.live.Get()
 	return struct {
 		Homeserver homeserver `json:"m.homeserver"`
-	}{homeserver{w.live.Get().BaseURL()}}, nil
+		// Where clients look that do not know /rtc/transports.
+		Foci []transport `json:"org.matrix.msc4143.rtc_foci,omitempty"`
+	}{homeserver{cfg.BaseURL()}, transports(cfg)}, nil
 }
 
 // Spec: server-server-api#getwell-knownmatrixserver
@@ -39,6 +44,20 @@ func (w wellKnown) server(context.Context, *web.Request) (any, error) {
 	return struct {
 		Server string `json:"m.server"`
 	}{address}, nil
+}
+
+// Spec: client-server-api#getwell-knownmatrixpolicy_server
+func (w wellKnown) policyServer(context.Context, *web.Request) (any, error) {
+	key := w.live.Get().WellKnown.PolicyServerKey
+	if key == "" {
+		return nil, merr.New(merr.NotFound, "There is no policy server under this name")
+	}
+	type keys struct {
+		Ed25519 string `json:"ed25519"`
+	}
+	return struct {
+		Keys keys `json:"public_keys"`
+	}{keys{strings.TrimRight(key, "=")}}, nil
 }
 
 // Spec: client-server-api#getwell-knownmatrixsupport

@@ -27,6 +27,22 @@ func TestWellKnown(t *testing.T) {
 			status: 200, body: `{"m.homeserver":{"base_url":"https://example.org"}}`,
 		},
 		{
+			name: "and what calls go through", path: "client",
+			set:    func(c *config.Config) { c.RTC.LiveKitServices = []string{"https://rtc.example.org/jwt"} },
+			status: 200,
+			body: `{"m.homeserver":{"base_url":"https://example.org"},"org.matrix.msc4143.rtc_foci":` +
+				`[{"type":"livekit","livekit_service_url":"https://rtc.example.org/jwt"}]}`,
+		},
+		{
+			name: "a policy server's key", path: "policy_server",
+			set:    func(c *config.Config) { c.WellKnown.PolicyServerKey = "6yhHGKhCiXTSEN2ksjV7kX/N6rBQZ3Xb+M7LlC6NS+s=" },
+			status: 200, body: `{"public_keys":{"ed25519":"6yhHGKhCiXTSEN2ksjV7kX/N6rBQZ3Xb+M7LlC6NS+s"}}`,
+		},
+		{
+			name: "no policy server", path: "policy_server", set: func(*config.Config) {},
+			status: 404, body: `{"errcode":"M_NOT_FOUND","error":"There is no policy server under this name"}`,
+		},
+		{
 			name: "federation that is delegated", path: "server",
 			set:    func(c *config.Config) { c.WellKnown.Server = "matrix.example.org:443" },
 			status: 200, body: `{"m.server":"matrix.example.org:443"}`,

@@ -25,6 +25,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/safehttp"
+	"github.com/hearthd/hearth/internal/spec"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/mediaapi/thumbnail"
 	"github.com/hearthd/hearth/storage"
@@ -73,10 +74,11 @@ func newRig(t *testing.T, change ...func(*config.Media)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.work.Stop)
-	r.handler, err = web.New(web.Options{Auth: tokenIsName{}, Servers: anyServer{}, Clock: r.clock}, r.Routes())
+	handler, err := web.New(web.Options{Auth: tokenIsName{}, Servers: anyServer{}, Clock: r.clock}, r.Routes())
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.handler = spec.Responses(t).Wrap(handler)
 	return r
 }
 

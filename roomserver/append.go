@@ -25,6 +25,8 @@ type head struct {
 	changed map[storage.StateKey]bool
 	wake    map[id.UserID]bool     // who must look, beside the joined users
 	awake   map[id.ServerName]bool // servers for which there is something in the outbox
+
+	searchable bool // there is text that the search index has yet to see
 	joiners []id.UserID            // our users who have joined
 	last    int64
 	guests  string        // guest_access when the room was opened
@@ -471,9 +473,11 @@ func (h *head) index(e *storage.Event, content gjson.Result) error {
 	if err != nil {
 		return err
 	}
-	if err := h.tx.IndexForSearch(e); err != nil {
+	later, err := h.tx.IndexForSearch(e)
+	if err != nil {
 		return err
 	}
+	h.searchable = h.searchable || later
 	if rel.Parent != "" {
 		if err := h.tx.AddRelation(rel); err != nil {
 			return err
@@ -529,11 +533,14 @@ func (h *head) finish() error {
 	for u := range h.wake {
 		keys = append(keys, hub.User(u))
 	}
-	s, pos, state, snap := h.s, h.last, room.State, h.auth.snap
+	s, pos, state, snap, searchable := h.s, h.last, room.State, h.auth.snap, h.searchable
 	awake := slices.Collect(maps.Keys(h.awake))
 	h.tx.OnCommit(func() {
 		s.cache.put(state, snap)
 		s.hub.Ring(pos, keys...)
+		if searchable {
+			s.searchable()
+		}
 		if len(awake) > 0 {
 			s.peers.Outbound.Wake(awake)
 		}

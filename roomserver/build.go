@@ -37,6 +37,8 @@ type draft struct {
 	content  json.RawMessage
 	redacts  id.EventID // of an m.room.redaction
 	ts       int64      // 0 for now
+	// handed tells that another server takes part in making the event.
+	handed bool
 
 	canonical bool        // content is what canonicalContent has given
 	txn       storage.Txn // zero for events that no client's transaction id belongs to
@@ -175,6 +177,11 @@ func (e eventWriter) write(b, content []byte, hashes, signatures string, full bo
 		b = append(b, `,"hashes":{"sha256":"`...)
 		b = append(b, hashes...)
 		b = append(b, `"}`...)
+	}
+	// Spec: server-server-api#joining-rooms. An older form of events had it everywhere; a redaction removes it since room version 11.
+	if e.d.handed && (full || !redactsInContent(e.p.version)) {
+		b = append(b, `,"origin":`...)
+		b = canonjson.AppendString(b, string(e.d.sender.Server()))
 	}
 	b = append(b, `,"origin_server_ts":`...)
 	b = strconv.AppendInt(b, e.p.ts, 10)

@@ -18,15 +18,21 @@ const (
 
 // Run does the housekeeping of rooms until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	s.searchable() // a crash may have left some
+	tidy := s.clock.NewTimer(tidyEvery)
+	defer func() { tidy.Stop() }()
 	for {
-		timer := s.clock.NewTimer(tidyEvery)
 		select {
-		case <-timer.C():
+		case <-tidy.C():
 			if err := s.tidy(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("room housekeeping failed", slog.Any("error", err))
 			}
+			tidy = s.clock.NewTimer(tidyEvery)
+		case <-s.indexing:
+			if err := s.indexSoon(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("indexing for the search failed", slog.Any("error", err))
+			}
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
 		}
 	}

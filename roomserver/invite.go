@@ -11,11 +11,11 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
-	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/pdu"
+	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -41,7 +41,7 @@ func (h *head) invite(r MemberRequest) error {
 	if err != nil || content == nil {
 		return err
 	}
-	if err := h.auth.mayBeInvited(r.Target); err != nil {
+	if err := h.auth.mayBeInvited(r.Target, r.Sender); err != nil {
 		return err
 	}
 	_, err = h.add(draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content})
@@ -72,15 +72,12 @@ func (h *head) inviteContent(r MemberRequest) (json.RawMessage, error) {
 	return content, err
 }
 
-// mayBeInvited refuses to invite who does not want to be invited. Of users of other servers these say so.
+// mayBeInvited refuses to invite who does not want to be invited by the inviter. Of users of other servers these say so.
 //
 // Spec: client-server-api#invite-permission
-func (a *authState) mayBeInvited(user id.UserID) error {
-	d, err := a.tx.AccountData(user, "", "m.invite_permission_config")
-	if isNotFound(err) {
-		return nil
-	}
-	if err == nil && text(gjson.GetBytes(d.Content, "default_action")) == "block" {
+func (a *authState) mayBeInvited(user, by id.UserID) error {
+	invites, err := visibility.LoadInvites(a.tx, user)
+	if err == nil && invites.From(by) == visibility.Refuse {
 		err = merr.Newf(merr.InviteBlocked, "%s does not want to be invited", user)
 	}
 	return err
@@ -176,7 +173,7 @@ func (h *head) draftAbroad(r MemberRequest) (*abroad, error) {
 	if err != nil || content == nil {
 		return nil, err
 	}
-	d := draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content}
+	d := draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Target)), sender: r.Sender, content: content, handed: true}
 	p, err := h.auth.place(d)
 	if err != nil {
 		return nil, err

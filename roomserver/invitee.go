@@ -83,7 +83,7 @@ func (s *Server) mayTakeInvite(tx *storage.ReadTx, room id.RoomID, version gomat
 	if err != nil {
 		return false, err
 	}
-	if err := (&authState{tx: tx}).mayBeInvited(target); err != nil {
+	if err := (&authState{tx: tx}).mayBeInvited(target, id.UserID(e.SenderID())); err != nil {
 		return false, err
 	}
 	a, err := s.state(tx, room)

@@ -169,7 +169,7 @@ func (s *Server) entrance(
 
 // complete makes the event that a template is for.
 func (s *Server) complete(p proposal, r MemberRequest, content json.RawMessage) (id.EventID, []byte, error) {
-	d := draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Sender)), sender: r.Sender, content: content}
+	d := draft{typ: spec.MRoomMember, stateKey: ptr(string(r.Sender)), sender: r.Sender, content: content, handed: true}
 	return s.build(d, place{
 		version: p.version, room: r.Room, prev: p.prev, auth: p.auth, depth: p.depth, ts: s.clock.Now().UnixMilli(),
 	})

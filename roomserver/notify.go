@@ -2,6 +2,7 @@ package roomserver
 
 import (
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -53,6 +54,11 @@ func (s *Server) notifyInvited(tx *storage.Tx, room *storage.Room, e *storage.Ev
 	}
 	if was.Event == m.Event { // the invite was here before the room was, and told of then
 		return nil
+	}
+	// An event of the room comes even if the user refuses the invite, where that was not asked for here.
+	invites, err := visibility.LoadInvites(&tx.ReadTx, m.User)
+	if err != nil || invites.From(e.Sender) != visibility.Welcome {
+		return err
 	}
 	found, err := s.accounts.Notifications(&tx.ReadTx, room, e, []storage.Member{{User: m.User, Name: m.Name}})
 	if err != nil {

@@ -82,6 +82,7 @@ type Server struct {
 	doors    doors[id.RoomID] // handshakes under way
 	intakes  doors[lane]      // events being received
 	backfill doors[id.RoomID]
+	indexing chan struct{} // there are events that the search index has yet to see
 }
 
 // New returns a Server over a store.
@@ -90,6 +91,7 @@ func New(cfg Config, peers Peers, store *storage.Store, h *hub.Hub, accounts Acc
 		cfg: cfg, peers: peers.orNobody(), store: store, hub: h, accounts: accounts, clock: c, log: log,
 		versions: Versions(),
 		cache:    newSnapshotCache(),
+		indexing: make(chan struct{}, 1),
 	}
 }
 

@@ -197,7 +197,7 @@ func (h *head) checkMember(d draft) error {
 	if !h.s.local(target) {
 		return merr.New(merr.Forbidden, "Users of other servers are invited once the room is there")
 	}
-	return h.auth.mayBeInvited(target)
+	return h.auth.mayBeInvited(target, d.sender)
 }
 
 // withField is a JSON object with one member set.

@@ -115,7 +115,7 @@ func (w *world) deliverTo(ctx context.Context, name, dest id.ServerName) {
 	var events []*storage.Event
 	var last int64
 	from.view(func(tx *storage.ReadTx) error {
-		rows, err := tx.Outbox(dest, 1<<62, 50)
+		rows, err := tx.Outbox(dest, 0, 1<<62, 50)
 		if err != nil {
 			return err
 		}

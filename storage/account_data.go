@@ -18,6 +18,11 @@ type AccountData struct {
 	Pos     int64
 }
 
+// Deleted reports whether the data is gone: it is kept without content, so that clients that know of it hear of its end.
+//
+// Spec: MSC3391
+func (d *AccountData) Deleted() bool { return string(d.Content) == "{}" && d.Type != PushRulesType }
+
 func scanAccountData(r rowScanner) (AccountData, error) {
 	var d AccountData
 	var content string

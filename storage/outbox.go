@@ -50,12 +50,13 @@ func (tx *Tx) QueueEDU(to []id.ServerName, typ, key string, content json.RawMess
 	return err
 }
 
-// Outbox is the first rows of a server's outbox, in order, up to a position.
-func (tx *ReadTx) Outbox(to id.ServerName, upTo int64, limit int) ([]Outgoing, error) {
+// Outbox is the first rows of a server's outbox, in order, after a position and up to another one.
+func (tx *ReadTx) Outbox(to id.ServerName, after, upTo int64, limit int) ([]Outgoing, error) {
 	return collect(tx, func(r rowScanner) (o Outgoing, err error) {
 		err = r.Scan(&o.Pos, &o.Event, &o.Type, &o.Content)
 		return o, err
-	}, `select pos, event, type, content from outbox where destination = $1 and pos <= $2 order by pos limit $3`, string(to), upTo, limit)
+	}, `select pos, event, type, content from outbox where destination = $1 and pos > $2 and pos <= $3 order by pos limit $4`,
+		string(to), after, upTo, limit)
 }
 
 // OutboxEnd is the position of the last row of a server's outbox, 0 for an empty one.

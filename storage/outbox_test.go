@@ -15,7 +15,7 @@ import (
 func outbox(t *testing.T, s *storage.Store, to id.ServerName, upTo int64, limit int) (out []string) {
 	t.Helper()
 	viewing(t, s, func(tx *storage.ReadTx) error {
-		rows, err := tx.Outbox(to, upTo, limit)
+		rows, err := tx.Outbox(to, 0, upTo, limit)
 		for i, r := range rows {
 			if i > 0 && r.Pos <= rows[i-1].Pos {
 				t.Errorf("row %d is out of order", i)

@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -12,22 +14,76 @@ import (
 // Spec: client-server-api#server-side-search
 var searchable = map[string]string{"m.room.message": "content.body", "m.room.name": "content.name", "m.room.topic": "content.topic"}
 
-// IndexForSearch makes an event findable by its text, if it has any.
-func (tx *Tx) IndexForSearch(e *Event) error {
-	path, ok := searchable[e.Type]
-	if !ok {
-		return nil
+// IndexForSearch makes an event of a timeline findable by its text, or reports that IndexNextForSearch will.
+func (tx *Tx) IndexForSearch(e *Event) (later bool, err error) {
+	if searchable[e.Type] == "" {
+		return false, nil
 	}
-	body := gjson.GetBytes(e.JSON, path)
+	seen, err := tx.searchPosition()
+	if err != nil || e.NID > seen {
+		return err == nil, err
+	}
+	return false, tx.indexText(e.NID, e.Type, e.JSON)
+}
+
+// IndexNextForSearch makes the next events findable, in the order in which they were stored, and reports whether there may be more. A
+// full-text index writes itself out with every transaction, which costs more than a message that is sent alone: so it follows the events.
+func (tx *Tx) IndexNextForSearch(most int) (more bool, err error) {
+	seen, err := tx.searchPosition()
+	if err != nil {
+		return false, err
+	}
+	var n, last int64
+	err = tx.queryRow(`select count(*), coalesce(max(nid), 0) from (select nid from events where nid > $1 order by nid limit $2) next`, seen, most).
+		Scan(&n, &last)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	type entry struct {
+		nid  int64
+		typ  string
+		json []byte
+	}
+	// What is no part of a timeline now is left to IndexForSearch.
+	found, err := collect(&tx.ReadTx, func(r rowScanner) (e entry, err error) {
+		err = r.Scan(&e.nid, &e.typ, &e.json)
+		return e, err
+	}, `select e.nid, w.value, e.json from events e join words w on w.nid = e.type
+		where e.nid > $1 and e.nid <= $2 and e.status = 0 and e.pos <> 0 and `+tx.inTexts("w.value", 3)+` order by e.nid`,
+		seen, last, list(slices.Collect(maps.Keys(searchable))))
+	if err != nil {
+		return false, err
+	}
+	for _, e := range found {
+		if err := tx.indexText(e.nid, e.typ, e.json); err != nil {
+			return false, err
+		}
+	}
+	_, err = tx.exec(`update search_position set nid = $1`, last)
+	return n == int64(most), err
+}
+
+// SearchBacklog reports whether IndexNextForSearch has anything to do.
+func (tx *ReadTx) SearchBacklog() (waiting bool, err error) {
+	err = tx.queryRow(`select exists(select 1 from events where nid > (select nid from search_position))`).Scan(&waiting)
+	return waiting, err
+}
+
+func (tx *ReadTx) searchPosition() (seen int64, err error) {
+	err = tx.queryRow(`select nid from search_position`).Scan(&seen)
+	return seen, err
+}
+
+func (tx *Tx) indexText(nid int64, typ string, event []byte) error {
+	body := gjson.GetBytes(event, searchable[typ])
 	if body.Type != gjson.String || body.Str == "" {
 		return nil
 	}
-	text := strings.ReplaceAll(body.Str, "\x00", " ")
 	sql := `insert into search (rowid, body) values ($1, $2)`
 	if tx.store.dialect.kind == PostgreSQL {
 		sql = `insert into search (pos, body) values ($1, to_tsvector('simple', $2))`
 	}
-	_, err := tx.exec(sql, e.NID, text)
+	_, err := tx.exec(sql, nid, strings.ReplaceAll(body.Str, "\x00", " "))
 	return err
 }
 

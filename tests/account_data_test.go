@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/hearthd/hearth/internal/hearthtest"
@@ -33,6 +35,58 @@ func TestAccountData(t *testing.T) {
 	bob.Refused("GET", global, nil, 403, "M_FORBIDDEN")
 	bob.Refused("PUT", global, fields{}, 403, "M_FORBIDDEN")
 	alice.Refused("PUT", path("user", alice.ID, "account_data", "m.push_rules"), fields{}, 405, "M_BAD_JSON")
+}
+
+func TestDeletedAccountDataIsGone(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice := a.User("alice")
+	room := alice.CreateRoom()
+	const msc3391 = "/_matrix/client/unstable/org.matrix.msc3391/"
+	for _, test := range []struct{ name, path string }{
+		{"global", "user/" + string(alice.ID) + "/account_data/example.colour"},
+		{"of a room", "user/" + string(alice.ID) + "/rooms/" + string(room) + "/account_data/example.colour"},
+	} {
+		for method, remove := range map[string]func(){
+			"by deletion":          func() { alice.Must("DELETE", msc3391+test.path, nil) },
+			"by having no content": func() { alice.Must("PUT", test.path, fields{}) },
+		} {
+			alice.Must("PUT", test.path, fields{"colour": "red"})
+			slides := alice.Must("POST", simplified, slidingBodyWith("account_data"))
+			pos := url.QueryEscape(slides.Get("pos").Str)
+			equal(t, test.name+" is there", strings.Contains(string(slides.Body), "example.colour"), true)
+			tablet := alice.Login()
+			tablet.CatchUp()
+			remove()
+			alice.Refused("GET", test.path, nil, 404, "M_NOT_FOUND")
+			told := func(r string) bool { return strings.Contains(r, `{"content":{},"type":"example.colour"}`) }
+			tablet.WaitUntil(test.name+" is gone "+method, func(r hearthtest.Response) bool { return told(string(r.Body)) })
+			equal(t, test.name+" in sliding sync "+method, told(string(alice.Must("POST", simplified+"?pos="+pos, slidingBodyWith("account_data")).Body)), true)
+			for what, r := range map[string]hearthtest.Response{"sync": alice.Sync(), "sliding sync": alice.Must("POST", simplified, slidingBodyWith("account_data"))} {
+				if strings.Contains(string(r.Body), "example.colour") {
+					t.Errorf("%s, gone %s, is in an initial %s", test.name, method, what)
+				}
+			}
+		}
+	}
+	alice.Refused("DELETE", msc3391+"user/"+string(alice.ID)+"/account_data/m.push_rules", nil, 405, "M_BAD_JSON")
+	a.User("bob").Refused("DELETE", msc3391+"user/"+string(alice.ID)+"/account_data/x", nil, 403, "M_FORBIDDEN")
+}
+
+func TestSettingsOfADeviceGoWithIt(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice := a.User("alice")
+	tablet, phone := alice.Login(), alice.Login()
+	setting := func(of *hearthtest.User) string {
+		return path("user", alice.ID, "account_data", "org.matrix.msc3890.local_notification_settings."+string(of.Device))
+	}
+	for _, u := range []*hearthtest.User{alice, tablet, phone} {
+		alice.Must("PUT", setting(u), fields{"is_silenced": true})
+	}
+	tablet.Must("POST", "logout", nil)
+	alice.Refused("GET", setting(tablet), nil, 404, "M_NOT_FOUND")
+	equal(t, "of a device that is still there", alice.Get(setting(phone)).Get("is_silenced").Bool(), true)
 }
 
 func TestTags(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/hearthtest"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/spec"
 )
 
 // bridge is an application service with the namespaces @_irc_ and #_irc_. Its events come in order; what it answers to questions is up to the
@@ -29,7 +30,7 @@ type bridge struct {
 func newBridge(t *testing.T) *bridge {
 	t.Helper()
 	b := &bridge{events: make(chan hearthtest.Event, 1000), ask: func(string) bool { return false }}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(spec.Requests(t).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		body, err := io.ReadAll(r.Body)
 		switch {
@@ -44,7 +45,7 @@ func newBridge(t *testing.T) *bridge {
 			w.WriteHeader(http.StatusNotFound)
 		}
 		_, _ = io.WriteString(w, "{}")
-	}))
+	})))
 	t.Cleanup(s.Close)
 	b.url = s.URL
 	return b

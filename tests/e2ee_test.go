@@ -164,28 +164,29 @@ func TestOneTimeKeysAreCountedInSync(t *testing.T) {
 		}})
 		return r.Get("one_time_keys").Raw
 	}
+	signed := func(key string) fields { return fields{"key": key, "signatures": fields{}} }
 	answer := func(key, content string) string {
 		return fmt.Sprintf(`{"%s":{"%s":{"signed_curve25519:%s":%s}}}`, alice.ID, alice.Device, key, content)
 	}
 	counts("nothing", `{"signed_curve25519":0}`, `[]`)
 	equal(t, "no keys", claim(), `{}`)
 	up := fields{
-		"one_time_keys": fields{"signed_curve25519:a": fields{"key": "1"}, "signed_curve25519:b": fields{"key": "2"}, "other:a": "text"},
-		"fallback_keys": fields{"signed_curve25519:f": fields{"key": "3", "fallback": true}},
+		"one_time_keys": fields{"signed_curve25519:a": signed("1"), "signed_curve25519:b": signed("2"), "other:a": "text"},
+		"fallback_keys": fields{"signed_curve25519:f": fields{"key": "3", "fallback": true, "signatures": fields{}}},
 	}
 	equal(t, "upload", alice.Must("POST", "keys/upload", up).Raw, `{"one_time_key_counts":{"other":1,"signed_curve25519":2}}`)
 	equal(t, "upload again", alice.Must("POST", "keys/upload", up).Raw, `{"one_time_key_counts":{"other":1,"signed_curve25519":2}}`)
 	counts("all", `{"signed_curve25519":2,"other":1}`, `["signed_curve25519"]`)
-	r := alice.Refused("POST", "keys/upload", fields{"one_time_keys": fields{"signed_curve25519:c": fields{}, "signed_curve25519:a": fields{"key": "9"}}},
+	r := alice.Refused("POST", "keys/upload", fields{"one_time_keys": fields{"signed_curve25519:c": fields{}, "signed_curve25519:a": signed("9")}},
 		400, "M_INVALID_PARAM")
 	equal(t, "the text that clients read", r.Get("error").Str,
-		`One time key signed_curve25519:a already exists. Old key: {"key":"1"}; new key: {"key":"9"}`)
-	equal(t, "first", claim(), answer("a", `{"key":"1"}`))
+		`One time key signed_curve25519:a already exists. Old key: {"key":"1","signatures":{}}; new key: {"key":"9","signatures":{}}`)
+	equal(t, "first", claim(), answer("a", `{"key":"1","signatures":{}}`))
 	counts("one less", `{"signed_curve25519":1,"other":1}`, `["signed_curve25519"]`)
-	equal(t, "second", claim(), answer("b", `{"key":"2"}`))
-	equal(t, "fallback", claim(), answer("f", `{"fallback":true,"key":"3"}`))
+	equal(t, "second", claim(), answer("b", `{"key":"2","signatures":{}}`))
+	equal(t, "fallback", claim(), answer("f", `{"fallback":true,"key":"3","signatures":{}}`))
 	counts("the fallback key was used", `{"signed_curve25519":0,"other":1}`, `[]`)
-	equal(t, "fallback again", claim(), answer("f", `{"fallback":true,"key":"3"}`))
+	equal(t, "fallback again", claim(), answer("f", `{"fallback":true,"key":"3","signatures":{}}`))
 }
 
 func TestDeviceListsInSync(t *testing.T) {

@@ -38,6 +38,13 @@ func TestDiscovery(t *testing.T) {
 		equal(t, file, []any{got.Status, strings.TrimSpace(string(got.Body))}, []any{200, want})
 		equal(t, "CORS of "+file, got.Header.Get("Access-Control-Allow-Origin"), "*")
 	}
+	const transports = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
+	equal(t, "what calls go through needs a user", a.Nobody().Do("GET", transports, nil).Status, 401)
+	ann := a.User("ann")
+	equal(t, "calls go through nothing", ann.Get(transports).At("rtc_transports").Raw, `[]`)
+	a.Reload(func(c *config.Config) { c.RTC.LiveKitServices = []string{"https://a.example/jwt", "https://b.example/jwt"} })
+	equal(t, "calls go through either service", strings.TrimSpace(string(ann.Get(transports).Body)), `{"rtc_transports":[`+
+		`{"type":"livekit","livekit_service_url":"https://a.example/jwt"},{"type":"livekit","livekit_service_url":"https://b.example/jwt"}]}`)
 	versions := a.Nobody().Get("/_matrix/client/versions")
 	equal(t, "authenticated media is advertised", versions.Get(`versions.#(=="v1.11")`).Exists(), true)
 	equal(t, "capabilities need a user", a.Nobody().Do("GET", "capabilities", nil).Status, 401)

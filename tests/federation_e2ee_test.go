@@ -92,7 +92,7 @@ func TestOneTimeKeysAcrossServers(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
 	publish(t, alice, 1)
-	alice.Must("POST", "keys/upload", fields{"one_time_keys": fields{"signed_curve25519:A": fields{"key": "a"}}})
+	alice.Must("POST", "keys/upload", fields{"one_time_keys": fields{"signed_curve25519:A": fields{"key": "a", "signatures": fields{}}}})
 	claim := func() []string {
 		r := bob.Must("POST", "keys/claim", fields{"one_time_keys": fields{string(alice.ID): fields{string(alice.Device): "signed_curve25519"}}})
 		return keys(r.At("one_time_keys", alice.ID, alice.Device))

@@ -14,6 +14,7 @@ import (
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/hearthtest"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/spec"
 )
 
 // ownGateway lets a server reach gateways on this machine.
@@ -32,7 +33,7 @@ type gateway struct {
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	g := &gateway{t: t, told: make(chan gjson.Result, 100)}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(spec.Requests(t).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/_matrix/push/v1/notify" {
 			t.Errorf("%s %s: %v", r.Method, r.URL, err)
@@ -43,7 +44,7 @@ func newGateway(t *testing.T) *gateway {
 		}
 		g.told <- gjson.GetBytes(body, "notification")
 		io.WriteString(w, `{"rejected":[]}`)
-	}))
+	})))
 	t.Cleanup(server.Close)
 	g.url = server.URL + "/_matrix/push/v1/notify"
 	return g

@@ -15,6 +15,12 @@ func slidingBody(last int) fields {
 		"required_state": [][]string{{"m.room.name", ""}, {"m.room.member", "$LAZY"}}}}, "extensions": fields{"to_device": fields{"enabled": true}}}
 }
 
+// slidingBodyWith asks for all rooms, and for an extension.
+func slidingBodyWith(extension string) fields {
+	return fields{"conn_id": extension, "lists": fields{"l": fields{"ranges": [][]int{{0, 99}}, "timeline_limit": 1, "required_state": [][]string{}}},
+		"extensions": fields{extension: fields{"enabled": true}}}
+}
+
 func TestSlidingSync(t *testing.T) {
 	t.Parallel()
 	a := hearthtest.Start(t)

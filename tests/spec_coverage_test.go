@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hearthd/hearth/internal/hearthtest"
+	"github.com/hearthd/hearth/internal/spec"
 	"github.com/hearthd/hearth/internal/speccoverage"
 )
 
@@ -20,7 +21,7 @@ const coveragePage = "../docs/spec-coverage.md"
 
 func TestSpecCoverage(t *testing.T) {
 	t.Parallel()
-	operations, err := speccoverage.Operations()
+	operations, err := spec.Operations()
 	if err != nil {
 		t.Fatal(err)
 	}

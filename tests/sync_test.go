@@ -193,13 +193,14 @@ func TestFilters(t *testing.T) {
 			"timeline":  fields{"types": []string{"m.room.*"}, "not_senders": []any{alice.ID}, "not_types": []string{"m.room.member"}},
 			"state":     fields{"types": []string{"m.room.create"}},
 		},
-		"presence": fields{"types": []string{}}, "account_data": fields{"types": []string{}}, "event_fields": []string{"event_id", "type", "state_key"},
+		"presence": fields{"types": []string{}}, "account_data": fields{"types": []string{}},
 	}
 	filter := alice.Must("POST", path("user", alice.ID, "filter"), definition).Get("filter_id").Str
 	got := alice.Sync("filter", filter)
 	equal(t, "rooms", keys(got.Get("rooms.join")), []string{string(room)})
 	equal(t, "timeline", ids(got.Timeline(room)), []string{string(message)})
-	equal(t, "fields of an event", keys(got.Timeline(room)[0].Result), []string{"event_id", "type"})
+	some := alice.Sync("filter", `{"event_fields":["event_id","type","state_key"],"room":{"timeline":{"types":["m.room.message"]}}}`)
+	equal(t, "fields of an event", keys(some.Timeline(room)[0].Result), []string{"event_id", "type"})
 	equal(t, "state", types(hearthtest.Events(got.At("rooms", "join", room, "state", "events"))), []string{"m.room.create"})
 	equal(t, "account data", got.Get("account_data.events.#").Int(), 0)
 	alice.Refused("GET", "sync?filter=999999", nil, 404, "M_NOT_FOUND")

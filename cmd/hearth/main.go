@@ -79,6 +79,7 @@ func commands() []command {
 		{name: "media access", args: "MXC public|restricted|freeze", summary: "overrule the freeze for an upload, or no longer", run: setMediaAccess},
 		{name: "push test", args: "USER", summary: "send a notification to the user's phones and say what their gateways answer", run: testPushers},
 		{name: "federation check", args: "NAME", summary: "go to another server step by step and say what is wrong", run: checkFederation},
+		{name: "profile", args: "NAME", summary: "write a profile of the running server (cpu, heap, goroutine ...) to stdout", flags: profileFlags, run: writeProfile},
 		{name: "check-config", summary: "say what is wrong with the configuration", run: checkConfig},
 		{name: "version", summary: "print the version", run: printVersion},
 	}
@@ -182,7 +183,7 @@ func printUsage(w io.Writer) {
 Every command takes --config FILE (else $HEARTH_CONFIG, else hearth.yaml where there is one) and a flag for every setting, for
 instance --server.listen=localhost:8009; config.sample.yaml lists the settings.
 user create and reset-password make a password up and print it, or read it with --password-stdin; create knows --admin,
-deactivate knows --erase, init knows --if-missing.
+deactivate knows --erase, init knows --if-missing, profile knows --seconds.
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.
 `)
 }

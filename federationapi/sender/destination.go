@@ -98,10 +98,11 @@ func (s *Sender) company(ctx context.Context, d *destination, wait time.Duration
 	return true
 }
 
-// deliver sends a transaction and removes what it was made of. If it cannot, the work is ended and the answer false.
+// deliver sends a transaction. If it cannot, the work is ended and the answer false.
 func (s *Sender) deliver(ctx context.Context, d *destination, t *transaction) bool {
 	if t.empty() { // the events are gone
-		return s.remove(ctx, d, t)
+		s.delivered(d, t)
+		return true
 	}
 	var objections map[id.EventID]string
 	var err error
@@ -118,31 +119,22 @@ func (s *Sender) deliver(ctx context.Context, d *destination, t *transaction) bo
 		s.log.Debug("another server objects to an event", slog.String("server", string(d.name)), slog.String("event", string(event)),
 			slog.String("reason", reason))
 	}
-	return s.remove(ctx, d, t)
+	s.delivered(d, t)
+	return true
 }
 
-// remove deletes the rows of a transaction that has been delivered. A process that is told to end does so all the same: it is not to send
-// them again after the next start.
-func (s *Sender) remove(ctx context.Context, d *destination, t *transaction) bool {
+// delivered ends what began with next.
+func (s *Sender) delivered(d *destination, t *transaction) {
 	if t.last == 0 {
-		return true
-	}
-	if !d.single {
-		d.repeat = t.last // should this fail
-	}
-	err := s.store.Update(context.WithoutCancel(ctx), func(tx *storage.Tx) error { return tx.Delivered(d.name, t.last) })
-	if err != nil {
-		s.log.Error("removing sent rows from an outbox failed", slog.Any("error", err))
-		s.rest(d, s.clock.Now().Add(storeRest))
-		return false
+		return
 	}
 	if !d.single {
 		d.repeat = 0
 	}
+	s.sent(d.name, t.last)
 	s.mu.Lock()
 	d.flushed(t.last)
 	s.mu.Unlock()
-	return true
 }
 
 func (s *Sender) succeeded(d *destination) {

@@ -22,7 +22,7 @@ func (s *Sender) Flush(ctx context.Context, to id.ServerName) {
 		last, err = tx.OutboxEnd(to)
 		return err
 	})
-	if err != nil || last == 0 {
+	if err != nil || last <= s.sentUpTo(to) {
 		return
 	}
 	f := flush{last, make(chan struct{})}

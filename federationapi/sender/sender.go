@@ -75,19 +75,23 @@ type Sender struct {
 	run   string       // tells the transactions of this process that have no rows from those of others
 	count atomic.Int64 // of such transactions
 	poke  chan struct{}
+	dirty chan struct{} // there are rows that have been sent
 
 	mu           sync.Mutex
+	done         map[id.ServerName]int64        // the last row that has been sent and is still there
 	destinations map[id.ServerName]*destination // those that something waits for, or is said to
 	agenda       agenda
 	sending      int // workers, but for those that wait for a slow server
 	slow         int // such workers
 	slowAfter    time.Duration
+	sweepDelay   time.Duration
 }
 
 // New returns a Sender. Until its Run runs, and after, everything waits.
 func New(o Options) (*Sender, error) {
-	s := &Sender{name: o.Name, store: o.Store, client: o.Client, clock: o.Clock, log: o.Log, run: rand.Text()[:10], slowAfter: slowAfter,
-		poke: make(chan struct{}, 1), destinations: map[id.ServerName]*destination{}}
+	s := &Sender{name: o.Name, store: o.Store, client: o.Client, clock: o.Clock, log: o.Log, run: rand.Text()[:10], slowAfter: slowAfter, sweepDelay: sweepDelay,
+		poke: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
+		done: map[id.ServerName]int64{}, destinations: map[id.ServerName]*destination{}}
 	var err error
 	s.metrics, err = newMetrics(o.Metrics, s)
 	return s, err
@@ -96,7 +100,11 @@ func New(o Options) (*Sender, error) {
 // Run sends until ctx ends, and returns when every transaction under way has ended.
 func (s *Sender) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
-	defer workers.Wait()
+	defer func() {
+		workers.Wait()
+		s.sweep(context.WithoutCancel(ctx))
+	}()
+	workers.Go(func() { s.sweepUntil(ctx) })
 	s.resume(ctx)
 	for {
 		due, next := s.due()

@@ -223,7 +223,7 @@ func (r *rig) left(to id.ServerName) int {
 func (r *rig) outbox(to id.ServerName) (rows []storage.Outgoing) {
 	r.t.Helper()
 	err := r.store.View(context.Background(), func(tx *storage.ReadTx) (err error) {
-		rows, err = tx.Outbox(to, 1<<62, 1<<20)
+		rows, err = tx.Outbox(to, 0, 1<<62, 1<<20)
 		return err
 	})
 	if err != nil {
@@ -257,6 +257,35 @@ func TestABurstGoesInFewTransactionsAndInOrder(t *testing.T) {
 		r.sent(strings.Join(want[100:], " "), nil)
 		r.pass(1, gap)
 		check(t, "left", 0, r.left(two))
+	})
+}
+
+// Rows that were sent are not sent again while they are still there, and do not stay.
+func TestSentRowsAreRemovedTogether(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		r := newRig(t, s)
+		for _, body := range []string{"a", "b", "c"} {
+			r.say(body, two, three)
+			for range 2 {
+				r.sent(body, nil)
+			}
+			r.pass(2, gap)
+			r.forgotten()
+		}
+		check(t, "rows while they are left where they are", 3, len(r.outbox(two)))
+		r.stop()
+		check(t, "rows of one server after the end", 0, len(r.outbox(two)))
+		check(t, "rows of the other server after the end", 0, len(r.outbox(three)))
+
+		r.start()
+		r.sender.sweepDelay = time.Millisecond
+		r.say("d", two)
+		r.sent("d", nil)
+		for deadline := time.Now().Add(20 * time.Second); len(r.outbox(two)) > 0; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("the row stays")
+			}
+		}
 	})
 }
 

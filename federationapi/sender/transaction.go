@@ -56,13 +56,14 @@ func (s *Sender) next(ctx context.Context, d *destination) (*transaction, error)
 	s.mu.Unlock()
 	var rows []storage.Outgoing
 	var events []*storage.Event
+	after := s.sentUpTo(d.name)
 	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		if rows, err = tx.Outbox(d.name, upTo, limit); err != nil {
+		if rows, err = tx.Outbox(d.name, after, upTo, limit); err != nil {
 			return err
 		}
 		if len(rows) == 0 && d.repeat != 0 { // they are sent, or gone
 			d.repeat, d.single = 0, false
-			if rows, err = tx.Outbox(d.name, math.MaxInt64, maxEDUs); err != nil {
+			if rows, err = tx.Outbox(d.name, after, math.MaxInt64, maxEDUs); err != nil {
 				return err
 			}
 		}

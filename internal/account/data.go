@@ -26,7 +26,7 @@ func (s *Service) Data(ctx context.Context, user id.UserID, room id.RoomID, typ 
 		d, err = tx.AccountData(user, room, typ)
 		return err
 	})
-	if errors.Is(err, storage.ErrNotFound) {
+	if errors.Is(err, storage.ErrNotFound) || err == nil && d.Deleted() {
 		return nil, errNoData
 	}
 	if err == nil && room == "" && typ == storage.PushRulesType {
@@ -35,9 +35,10 @@ func (s *Service) Data(ctx context.Context, user id.UserID, room id.RoomID, typ 
 	return d.Content, err
 }
 
-// SetData stores account data for clients. content is an object. Types that the server manages are refused with the status 405.
+// SetData stores account data for clients. content is an object; an empty one deletes. Types that the server manages are refused with the
+// status 405.
 //
-// Spec: client-server-api#client-config
+// Spec: client-server-api#client-config, MSC3391
 func (s *Service) SetData(ctx context.Context, user id.UserID, room id.RoomID, typ string, content json.RawMessage) error {
 	switch {
 	case typ == storage.PushRulesType || typ == "m.fully_read":

@@ -131,11 +131,37 @@ func (s *Service) removeDevices(tx *storage.Tx, user id.UserID, remove func() ([
 		return err
 	}
 	gone, err := remove()
-	gone = slices.DeleteFunc(gone, func(d id.DeviceID) bool { return !slices.Contains(keyed, d) })
-	if err != nil || len(gone) == 0 {
+	if err != nil {
 		return err
 	}
+	for _, d := range gone {
+		if err := s.forgetSettings(tx, user, d); err != nil {
+			return err
+		}
+	}
+	if gone = slices.DeleteFunc(gone, func(d id.DeviceID) bool { return !slices.Contains(keyed, d) }); len(gone) == 0 {
+		return nil
+	}
 	return s.e2ee.DevicesChanged(tx, user, gone...)
+}
+
+// forgetSettings deletes what a user's account data says of the notifications of a device that is gone.
+//
+// Spec: MSC3890
+func (s *Service) forgetSettings(tx *storage.Tx, user id.UserID, device id.DeviceID) error {
+	for _, prefix := range []string{"m.local_notification_settings.", "org.matrix.msc3890.local_notification_settings."} {
+		d, err := tx.AccountData(user, "", prefix+string(device))
+		if errors.Is(err, storage.ErrNotFound) || err == nil && d.Deleted() {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.setData(tx, user, storage.AccountData{Type: d.Type, Content: json.RawMessage(`{}`)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Logout ends a session: the device goes with its tokens.

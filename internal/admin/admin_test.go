@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -191,6 +192,20 @@ func TestMediaCallsReachTheServer(t *testing.T) {
 	want := []string{"quarantine " + mxc + " true", "quarantine " + mxc + " false", "access " + mxc + " public"}
 	if diff := cmp.Diff(want, f.calls); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheServerIsProfiled(t *testing.T) {
+	client, err := Dial(t.Context(), start(t, &fake{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heap bytes.Buffer
+	if err := client.Profile(t.Context(), "heap", 0, &heap); err != nil || !bytes.HasPrefix(heap.Bytes(), []byte("\x1f\x8b")) {
+		t.Errorf("no compressed profile but %q, %v", heap.Bytes(), err)
+	}
+	if err := client.Profile(t.Context(), "nothing", 0, &heap); err == nil {
+		t.Error("there is a profile of nothing")
 	}
 }
 

@@ -123,6 +123,7 @@ func Handler(server Server) http.Handler {
 		trials, err := server.TestPushers(ctx, in.User)
 		return answer{Trials: trials}, err
 	})
+	profiles(mux)
 	return mux
 }
 

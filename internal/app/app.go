@@ -65,6 +65,7 @@ type App struct {
 	rooms       *roomserver.Server
 	media       *mediaapi.Service
 	web         *web.Server
+	handler     http.Handler // web, and what is around it
 	cert        *certificate
 	ready       chan struct{}
 	setup       string
@@ -84,6 +85,8 @@ type Options struct {
 	Resolver fedclient.Resolver
 	// Dial connects to other servers, at an address that may be connected to; nil: as usual.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Wrap goes around what answers clients and servers; nil: nothing.
+	Wrap func(http.Handler) http.Handler
 }
 
 // New builds the server. It opens the database and reads keys, but listens on nothing.
@@ -123,7 +126,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.peers, err = a.openFederation(cfg, opts); err != nil {
 		return err
 	}
-	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions}))
+	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true}))
 	a.e2ee = e2ee.New(e2ee.Deps{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
@@ -182,6 +185,9 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Servers: a.peers, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
 	}, welcome, clientapi.WellKnown(a.live), api.Routes(), a.inbound.Routes(), a.media.Routes(), a.health())
+	if a.handler = a.web; err == nil && opts.Wrap != nil {
+		a.handler = opts.Wrap(a.web)
+	}
 	return err
 }
 
@@ -279,7 +285,7 @@ func (a *App) health() []web.Route {
 }
 
 // Handler answers HTTP requests of clients and servers.
-func (a *App) Handler() http.Handler { return a.web }
+func (a *App) Handler() http.Handler { return a.handler }
 
 // Log is the server's log.
 func (a *App) Log() *slog.Logger { return a.log }
@@ -347,13 +353,13 @@ func (a *App) Run(ctx context.Context) error {
 
 func (a *App) listeners() []listener {
 	cfg := a.live.Get()
-	out := []listener{{key: "server.listen", network: "tcp", address: cfg.Server.Listen, handler: a.web}}
+	out := []listener{{key: "server.listen", network: "tcp", address: cfg.Server.Listen, handler: a.handler}}
 	if cfg.Server.MetricsListen != "" {
 		out = append(out, listener{key: "server.metrics_listen", network: "tcp", address: cfg.Server.MetricsListen,
 			handler: obs.MetricsHandler(a.metrics)})
 	}
 	if cfg.Federation.Listen != "" {
-		out = append(out, listener{key: "federation.listen", network: "tcp", address: cfg.Federation.Listen, handler: a.web,
+		out = append(out, listener{key: "federation.listen", network: "tcp", address: cfg.Federation.Listen, handler: a.handler,
 			tls: a.cert.tlsConfig()})
 	}
 	if path := cfg.File(cfg.Server.AdminSocket); path != "" {

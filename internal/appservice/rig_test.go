@@ -16,6 +16,7 @@ import (
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/spec"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -46,7 +47,7 @@ type bridge struct {
 func newBridge(t *testing.T) *bridge {
 	t.Helper()
 	b := &bridge{requests: make(chan request, 100)}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(spec.Requests(t).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
@@ -63,7 +64,7 @@ func newBridge(t *testing.T) *bridge {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, text)
-	}))
+	})))
 	t.Cleanup(s.Close)
 	b.url = s.URL
 	return b

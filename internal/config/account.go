@@ -146,6 +146,12 @@ type TURN struct {
 	Guests bool `key:"guests" reload:"yes"`
 }
 
+// RTC describes what calls of several people go through.
+type RTC struct {
+	// The URLs of LiveKit authorisation services, for instance https://livekit.example.org/jwt, the preferred one first. Empty: none.
+	LiveKitServices []string `key:"livekit_services" reload:"yes"`
+}
+
 func defaultRegistration() Registration {
 	return Registration{Mode: RegistrationToken, UsernameMinLength: 1}
 }

@@ -45,6 +45,8 @@ type Config struct {
 	Outbound Outbound `key:"outbound"`
 	// A relay for voice and video calls.
 	TURN TURN `key:"turn"`
+	// Calls of several people (MatrixRTC, as in Element Call).
+	RTC RTC `key:"rtc"`
 	// Talking to other Matrix servers.
 	Federation Federation `key:"federation"`
 	// Registration files of application services: bridges and bots that act for many users.
@@ -103,6 +105,9 @@ type WellKnown struct {
 	Server string `key:"server" reload:"yes"`
 	// A page with help for the users of this server.
 	SupportPage string `key:"support_page" reload:"yes"`
+	// The public key (ed25519, in base64) of the policy server that runs under this server's name, for rooms that want to use it. Empty:
+	// /.well-known/matrix/policy_server is not served.
+	PolicyServerKey string `key:"policy_server_key" reload:"yes"`
 	// Who looks after this server: a list of entries with role (m.role.admin or m.role.security), matrix_id and email_address.
 	Contacts []Contact `key:"contacts" reload:"yes"`
 }

@@ -186,12 +186,13 @@ func TestLoadRefuses(t *testing.T) {
 			name: "all values without sense at once",
 			file: "server: {name: \"not a name\", listen: here, public_base_url: ftp://x}\nregistration: {mode: maybe, username_pattern: \"(\"}\n" +
 				"rooms: {default_version: \"99\"}\nfederation: {listen: \"127.0.0.1:8448\"}\npasswords: {min_length: 0, hash_iterations: 101}\nmemory: {limit: 1 KiB}\n" +
-				"rate_limits: {join: {burst: 0}}\nlog: {level: loud}\nturn: {uris: [\"http://x\"]}\nwell_known: {contacts: [{role: m.role.admin}]}",
+				"rate_limits: {join: {burst: 0}}\nlog: {level: loud}\nturn: {uris: [\"http://x\"]}\nwell_known: {contacts: [{role: m.role.admin}], policy_server_key: \"xyz\"}\nrtc: {livekit_services: [x]}",
 			want: []string{
 				`server.name: "not a name" is not a server name like example.org`,
 				`server.public_base_url: "ftp://x" is not an http or https URL`,
 				`server.listen: "here" is not an address like localhost:8008`,
 				`memory.limit: 1 KiB is less than 64 MiB`,
+				`well_known.policy_server_key: "xyz" is not 32 bytes in base64`,
 				`well_known.contacts: an entry has neither matrix_id nor email_address`,
 				`federation.tls_certificate: is needed for federation.listen`,
 				`federation.tls_key: is needed for federation.listen`,
@@ -203,6 +204,7 @@ func TestLoadRefuses(t *testing.T) {
 				`rate_limits.join.burst: must be more than 0`,
 				`rooms.default_version: "99" is not a room version from 1 to 12`,
 				`turn.uris: "http://x" is neither a turn: nor a stun: URI`,
+				`rtc.livekit_services: "x" is not an http or https URL`,
 			},
 		},
 		{

@@ -66,6 +66,9 @@ func (c *Config) validateServer(p *problems) {
 		p.check(err == nil, "well_known.server", "%q is not a host with an optional port", w)
 	}
 	p.check(c.WellKnown.SupportPage == "" || isHTTP(c.WellKnown.SupportPage), "well_known.support_page", "%q is not an http or https URL", c.WellKnown.SupportPage)
+	if k := c.WellKnown.PolicyServerKey; k != "" {
+		p.check(isPublicKey(k), "well_known.policy_server_key", "%q is not 32 bytes in base64", k)
+	}
 	for _, contact := range c.WellKnown.Contacts {
 		// Spec: client-server-api#getwell-knownmatrixsupport
 		p.check(contact.Role != "", "well_known.contacts", "an entry has no role")
@@ -86,8 +89,7 @@ func (c *Config) validateServer(p *problems) {
 		const key = "federation.old_verify_keys"
 		p.check(verifyKeyID.MatchString(old.ID), key, "%q is not a key id like ed25519:a_b1", old.ID)
 		p.check(!ids[old.ID], key, "%q is there twice", old.ID)
-		public, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(old.Key, "="))
-		p.check(err == nil && len(public) == ed25519.PublicKeySize, key, "the key of %q is not 32 bytes in base64", old.ID)
+		p.check(isPublicKey(old.Key), key, "the key of %q is not 32 bytes in base64", old.ID)
 		// The year 2001 in milliseconds is far in the future in seconds, which are what goes wrong here.
 		p.check(old.Expired >= 1e12, key, "the expired_ts of %q is not a moment in milliseconds since 1970", old.ID)
 		ids[old.ID] = true
@@ -143,6 +145,9 @@ func (c *Config) validateAccounts(p *problems) {
 		p.check(strings.HasPrefix(uri, "turn:") || strings.HasPrefix(uri, "turns:") || strings.HasPrefix(uri, "stun:") || strings.HasPrefix(uri, "stuns:"),
 			"turn.uris", "%q is neither a turn: nor a stun: URI", uri)
 	}
+	for _, service := range c.RTC.LiveKitServices {
+		p.check(isHTTP(service), "rtc.livekit_services", "%q is not an http or https URL", service)
+	}
 	p.check(c.TURN.TTL >= time.Minute, "turn.ttl", "must be at least 1m")
 	p.check(c.TURN.SharedSecret == "" || c.TURN.Username == "", "turn.username", "cannot be used together with turn.shared_secret")
 }
@@ -189,6 +194,12 @@ func (p *problems) oneOf(key, value string, allowed ...string) {
 		}
 	}
 	p.add(key, "%q is none of %s", value, strings.Join(allowed, ", "))
+}
+
+// isPublicKey reports whether text is an ed25519 key as Matrix writes them.
+func isPublicKey(text string) bool {
+	key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+	return err == nil && len(key) == ed25519.PublicKeySize
 }
 
 func isHTTP(text string) bool {

@@ -82,6 +82,8 @@ func parseProfile(raw json.RawMessage) (profileAnswer, error) {
 		case name == "displayname" || name == "avatar_url" || name == "m.tz":
 			if json.Unmarshal(value, &text) != nil {
 				delete(fields, name)
+			} else if _, err := id.ParseMXC(text); err != nil && name == "avatar_url" {
+				delete(fields, name)
 			}
 		}
 	}

@@ -412,7 +412,7 @@ func TestWhoJoinsIsAnnouncedToNewServers(t *testing.T) {
 		there.update(func(tx *storage.Tx) error { return there.Joined(tx, bob, there.room.Row.NID) })
 		var devices []string
 		there.view(func(tx *storage.ReadTx) error {
-			rows, err := tx.Outbox("here", 1<<60, 10)
+			rows, err := tx.Outbox("here", 0, 1<<60, 10)
 			for _, r := range rows {
 				devices = append(devices, string(r.Content))
 			}

@@ -170,7 +170,7 @@ func (s *server) deliver(keep func(storage.Outgoing) bool) []string {
 		}
 		var rows []storage.Outgoing
 		s.view(func(tx *storage.ReadTx) (err error) {
-			rows, err = tx.Outbox(name, math.MaxInt64, 1000)
+			rows, err = tx.Outbox(name, 0, math.MaxInt64, 1000)
 			return err
 		})
 		for _, r := range rows {

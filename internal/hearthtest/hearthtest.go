@@ -1,6 +1,7 @@
 // Package hearthtest tells conversations with real servers: it starts as many as a test wants in its own process, each on a port of
 // the loopback interface with a database of its own, and lets people talk to them over HTTP. It refuses to sleep: whoever waits, waits
-// in /sync until something has happened. A server that answers 500 fails the test, whatever the test made of the answer.
+// in /sync until something has happened. A server that answers 500 fails the test, whatever the test made of the answer, and so does one
+// whose answers are not as the specification's schemas have them (package spec).
 //
 //	a := hearthtest.Start(t)
 //	alice, bob := a.User("alice"), a.User("bob")
@@ -53,6 +54,7 @@ type Server struct {
 	http  *http.Client
 	app   *app.App
 	stop  func() error
+	wrap  func(http.Handler) http.Handler
 	// process is what the server runs as; nil: in this one.
 	process *exec.Cmd
 }
@@ -96,13 +98,14 @@ func Start(t testing.TB, options ...Option) *Server {
 	}
 	s.Name = id.ServerName(s.cfg.Server.Name)
 	if s.net != nil {
-		s.net.enter(s.Name)
+		s.net.enter(s.Name, false)
 		s.cfg.Federation.Listen = "127.0.0.1:0"
 		s.cfg.Federation.TLSCertificate, s.cfg.Federation.TLSKey, s.cfg.Federation.CAFile = s.net.ca.files(dir, s.Name)
 	}
 	if err := s.cfg.Validate(); err != nil {
 		t.Fatalf("configuration of the server: %v", err)
 	}
+	s.watch()
 	s.start()
 	t.Cleanup(s.Close)
 	return s
@@ -116,7 +119,7 @@ func (s *Server) start() {
 	}
 	socket := Socket{s.net, s.Name}
 	a, err := app.New(context.Background(), s.cfg, app.Options{
-		Version: Version, LogTo: s.t.Output(), Clock: s.clock, Resolver: socket, Dial: socket.DialContext,
+		Version: Version, LogTo: s.t.Output(), Clock: s.clock, Resolver: socket, Dial: socket.DialContext, Wrap: s.wrap,
 	})
 	if err != nil {
 		s.t.Fatalf("start %s: %v", s.Name, err)

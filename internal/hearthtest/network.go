@@ -42,6 +42,8 @@ type host struct {
 	addr netip.Addr
 	at   string // where it listens in truth; empty while it is closed
 	sign signer
+
+	scripted bool // a Remote
 }
 
 // link is the way between two servers, in either direction.
@@ -73,11 +75,11 @@ func (n *Network) Start(options ...Option) *Server {
 }
 
 // enter gives a name an address.
-func (n *Network) enter(name id.ServerName) {
+func (n *Network) enter(name id.ServerName, scripted bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.hosts[name] == nil {
-		n.hosts[name] = &host{name: name, addr: netip.AddrFrom4([4]byte{10, 77, byte(len(n.hosts) >> 8), byte(len(n.hosts) + 1)})}
+		n.hosts[name] = &host{name: name, scripted: scripted, addr: netip.AddrFrom4([4]byte{10, 77, byte(len(n.hosts) >> 8), byte(len(n.hosts) + 1)})}
 	}
 }
 

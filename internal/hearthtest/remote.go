@@ -21,6 +21,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/spec"
 )
 
 // Remote is a server of another make, under the control of the test: it has a key and rooms of its own, answers as a plain and honest server
@@ -72,9 +73,11 @@ func (n *Network) RemoteIn(t testing.TB) *Remote {
 		Name: name, t: t, net: n, signer: signer{name, "ed25519:remote", key},
 		rooms: map[id.RoomID]*Room{}, aliases: map[id.RoomAlias]id.RoomID{}, scripts: map[string]Answer{}, bell: make(chan struct{}),
 	}
-	n.enter(name)
+	n.enter(name, true)
 	n.signsAs(r.signer)
-	server := httptest.NewUnstartedServer(r.handler())
+	watcher := spec.Requests(t)
+	watcher.Requests = func(r *http.Request) bool { return n.homeserverAsks(r, name) }
+	server := httptest.NewUnstartedServer(watcher.Wrap(r.handler()))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{n.ca.issue(name)}}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()

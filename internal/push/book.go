@@ -12,6 +12,8 @@ type Options struct {
 	// LegacyMentions adds the three rules that look for the user's name, display name and @room in the body of events that have no
 	// m.mentions. The specification dropped them in v1.17; bots and bridges that do not know m.mentions still rely on them.
 	LegacyMentions bool
+	// Polls adds the rules for polls, which have been accepted and are not in the specification yet (MSC3930).
+	Polls bool
 }
 
 // Book is the default rules of a server. It is immutable and safe for concurrent use.
@@ -25,7 +27,7 @@ type Book struct {
 func NewBook(o Options) *Book {
 	b := &Book{}
 	for _, d := range defaultRules() {
-		if o.LegacyMentions || !d.legacy {
+		if (o.LegacyMentions || !d.legacy) && (o.Polls || !d.poll) {
 			b.rules = append(b.rules, d)
 		}
 	}

@@ -25,6 +25,8 @@ const (
 	condMember     = `{"kind":"event_match","key":"type","pattern":"m.room.member"}`
 	condEncrypted  = `{"kind":"event_match","key":"type","pattern":"m.room.encrypted"}`
 	condMessage    = `{"kind":"event_match","key":"type","pattern":"m.room.message"}`
+	condPollStart  = `{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.start"}`
+	condPollEnd    = `{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.end"}`
 	condState      = `{"kind":"event_match","key":"state_key","pattern":""}`
 	condTwoMembers = `{"kind":"room_member_count","is":"2"}`
 	condMayRoom    = `{"kind":"sender_notification_permission","key":"room"}`
@@ -33,7 +35,7 @@ const (
 const masterRule = ".m.rule.master"
 
 // defaultRule is a rule that every user has. A legacy rule is one that looks for mentions in the body: the specification had it until
-// v1.16, for events without m.mentions.
+// v1.16, for events without m.mentions. A poll rule is one about polls.
 type defaultRule struct {
 	kind       Kind
 	id         string
@@ -42,11 +44,12 @@ type defaultRule struct {
 	actions    []string
 	disabled   bool
 	legacy     bool
+	poll       bool
 }
 
 // defaultRules lists the rules in the order of their importance within each kind.
 //
-// Spec: client-server-api#predefined-rules
+// Spec: client-server-api#predefined-rules, MSC3930
 func defaultRules() []defaultRule {
 	return []defaultRule{
 		{kind: Override, id: masterRule, disabled: true},
@@ -84,6 +87,9 @@ func defaultRules() []defaultRule {
 			`{"kind":"event_match","key":"type","pattern":"m.room.server_acl"}`,
 			condState,
 		}},
+		{kind: Override, id: ".org.matrix.msc3930.rule.poll_response", poll: true, conditions: []string{
+			`{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.response"}`,
+		}},
 		{kind: Override, id: ".m.rule.suppress_edits", conditions: []string{
 			`{"kind":"event_property_is","key":"content.m\\.relates_to.rel_type","value":"m.replace"}`,
 		}},
@@ -100,6 +106,13 @@ func defaultRules() []defaultRule {
 			actions: []string{actNotify, actSound}},
 		{kind: Underride, id: ".m.rule.message", conditions: []string{condMessage}, actions: []string{actNotify}},
 		{kind: Underride, id: ".m.rule.encrypted", conditions: []string{condEncrypted}, actions: []string{actNotify}},
+		{kind: Underride, id: ".org.matrix.msc3930.rule.poll_start_one_to_one", poll: true, conditions: []string{condTwoMembers, condPollStart},
+			actions: []string{actNotify, actSound}},
+		{kind: Underride, id: ".org.matrix.msc3930.rule.poll_start", poll: true, conditions: []string{condPollStart},
+			actions: []string{actNotify}},
+		{kind: Underride, id: ".org.matrix.msc3930.rule.poll_end_one_to_one", poll: true, conditions: []string{condTwoMembers, condPollEnd},
+			actions: []string{actNotify, actSound}},
+		{kind: Underride, id: ".org.matrix.msc3930.rule.poll_end", poll: true, conditions: []string{condPollEnd}, actions: []string{actNotify}},
 	}
 }
 

@@ -50,6 +50,40 @@ func TestLegacyMentionsAddThreeRules(t *testing.T) {
 	}
 }
 
+func TestPollRules(t *testing.T) {
+	book := push.NewBook(push.Options{Polls: true})
+	program := book.Compile(push.Stored{})
+	for _, c := range []struct {
+		name, event string
+		members     int
+		want        push.Outcome
+	}{
+		{"the start of a poll notifies", "start", 3, push.Outcome{Notify: true, Actions: json.RawMessage(`["notify"]`)}},
+		{"the end of a poll between two has a sound", "end", 2,
+			push.Outcome{Notify: true, Sound: "default", Actions: json.RawMessage(`["notify",{"set_tweak":"sound","value":"default"}]`)}},
+		{"a response is silent", "response", 2, push.Outcome{}},
+	} {
+		event, err := push.NewEvent("!r:hearth.test", "$e", json.RawMessage(`{"type":"org.matrix.msc3381.poll.`+c.event+`","sender":"@alice:hearth.test"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := push.NewPass(event, push.RoomContext{MemberCount: c.members}).Evaluate(program, push.Recipient{ID: "@bob:hearth.test"})
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s: %s", c.name, d)
+		}
+	}
+	var ids []string
+	for _, r := range book.Defaults("@alice:hearth.test").Underride {
+		ids = append(ids, r.ID)
+	}
+	want := []string{".m.rule.call", ".m.rule.encrypted_room_one_to_one", ".m.rule.room_one_to_one", ".m.rule.message", ".m.rule.encrypted",
+		".org.matrix.msc3930.rule.poll_start_one_to_one", ".org.matrix.msc3930.rule.poll_start",
+		".org.matrix.msc3930.rule.poll_end_one_to_one", ".org.matrix.msc3930.rule.poll_end"}
+	if d := cmp.Diff(want, ids); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestUserIDsAreQuotedInDefaultRules(t *testing.T) {
 	user := `@a"b\c:hearth.test`
 	got, err := json.Marshal(push.NewBook(push.Options{}).Defaults("@a\"b\\c:hearth.test"))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/glob"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
 )
@@ -48,8 +49,7 @@ func patterns(list gjson.Result) []string {
 	}
 	var out []string
 	list.ForEach(func(_, v gjson.Result) bool {
-		// A name has at most 255 characters, so that a pattern with more of them, the stars not counted, matches none.
-		if v.Type == gjson.String && len(v.Str)-strings.Count(v.Str, "*") <= id.MaxLength {
+		if v.Type == gjson.String && glob.Matchable(v.Str) {
 			out = append(out, strings.ToLower(v.Str))
 		}
 		return true
@@ -64,53 +64,14 @@ func (l *List) Allows(server id.ServerName) bool {
 	if l == nil {
 		return true
 	}
-	host := server.Host()
-	literal := isAddress(host)
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]" // as in the name
-	}
-	if literal && l.noLiterals {
+	if l.noLiterals && isAddress(server.Host()) {
 		return false
 	}
-	host = strings.ToLower(host)
-	return !matchesAny(l.deny, host) && matchesAny(l.allow, host)
+	host := glob.Server(server)
+	return !glob.Any(l.deny, host) && glob.Any(l.allow, host)
 }
 
 // isAddress reports whether a host is an address. Groups of digits are one even where they have leading zeros, which netip does not read.
 func isAddress(host string) bool {
 	return strings.Contains(host, ":") || strings.Count(host, ".") == 3 && strings.Trim(host, "0123456789.") == ""
-}
-
-func matchesAny(patterns []string, host string) bool {
-	for _, p := range patterns {
-		if match(p, host) {
-			return true
-		}
-	}
-	return false
-}
-
-// match reports whether a pattern matches the whole of a name: * stands for any characters, ? for exactly one. When something does not fit,
-// only the last star needs to take one character more, so the time is at most the product of the lengths.
-//
-// Spec: appendices#glob-style-matching
-func match(pattern, name string) bool {
-	p, n := 0, 0
-	star, after := -1, 0 // the last star, and the name's first character that it has not taken
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, after = p, n
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
-			p++
-			n++
-		case star >= 0:
-			after++
-			p, n = star+1, after
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }

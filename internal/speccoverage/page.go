@@ -4,21 +4,23 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/hearthd/hearth/internal/spec"
 )
 
 // section is a part of the page.
 type section struct {
 	title string
-	holds func(Operation) bool
+	holds func(spec.Operation) bool
 }
 
 var sections = []section{
-	{"Client-server", func(o Operation) bool { return o.API == "client-server" && !media(o) }},
+	{"Client-server", func(o spec.Operation) bool { return o.API == "client-server" && !media(o) }},
 	{"Media", media},
-	{"Server-server", func(o Operation) bool { return o.API == "server-server" }},
+	{"Server-server", func(o spec.Operation) bool { return o.API == "server-server" }},
 }
 
-func media(o Operation) bool {
+func media(o spec.Operation) bool {
 	return o.API == "client-server" && strings.HasSuffix(o.File, "content-repo")
 }
 
@@ -39,7 +41,7 @@ gateway APIs are not listed: a homeserver calls them and does not answer them.
 `)
 	for _, s := range sections {
 		answered, missing := filter(c.Answered, s.holds), filter(c.Missing, s.holds)
-		old := filter(missing, func(o Operation) bool { return o.Deprecated })
+		old := filter(missing, func(o spec.Operation) bool { return o.Deprecated })
 		fmt.Fprintf(&out, "| %s | %d | %d | %d | %d |\n", s.title, len(answered)+len(missing), len(answered), len(missing), len(old))
 	}
 	for _, s := range sections {
@@ -57,7 +59,7 @@ gateway APIs are not listed: a homeserver calls them and does not answer them.
 	return out.String()
 }
 
-func table(out *strings.Builder, title string, operations []Operation) {
+func table(out *strings.Builder, title string, operations []spec.Operation) {
 	if len(operations) == 0 {
 		return
 	}
@@ -71,6 +73,6 @@ func table(out *strings.Builder, title string, operations []Operation) {
 	}
 }
 
-func filter(operations []Operation, holds func(Operation) bool) []Operation {
-	return slices.DeleteFunc(slices.Clone(operations), func(o Operation) bool { return !holds(o) })
+func filter(operations []spec.Operation, holds func(spec.Operation) bool) []spec.Operation {
+	return slices.DeleteFunc(slices.Clone(operations), func(o spec.Operation) bool { return !holds(o) })
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -91,6 +92,9 @@ func (l *look) loadAccountData() error {
 		return fmt.Errorf("load account data: %w", err)
 	}
 	for _, d := range list {
+		if l.initial && d.Deleted() {
+			continue // Spec: MSC3391#sync
+		}
 		if d.RoomID == "" {
 			l.global = append(l.global, d)
 			continue
@@ -246,7 +250,7 @@ func (l *look) sort(s *sorted, m *storage.Membership) {
 		}
 	case "invite":
 		// Spec: client-server-api#ignoring-users, client-server-api#invite-permission
-		if fresh && !l.unwanted.noInvites && !l.unwanted.ignored.Has(m.Sender) {
+		if fresh && l.unwanted.invites.From(m.Sender) == visibility.Welcome {
 			s.invite = append(s.invite, *m)
 		}
 	case "knock":

@@ -152,9 +152,9 @@ func (v *slide) accountDataExtension(outer *opened, anew bool) error {
 			if list, err = v.tx.RoomAccountData(v.User, p.m.RoomID); err != nil {
 				return fmt.Errorf("load account data: %w", err)
 			}
-			if !anew && p.base != everything {
-				list = slices.DeleteFunc(list, func(d storage.AccountData) bool { return d.Pos <= p.base })
-			}
+			list = slices.DeleteFunc(list, func(d storage.AccountData) bool {
+				return p.base == everything && d.Deleted() || !anew && p.base != everything && d.Pos <= p.base
+			})
 		}
 		for i, d := range list {
 			v.buf = append(v.buf, "[,"[min(i, 1)])

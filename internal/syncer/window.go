@@ -11,6 +11,7 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/sliding"
+	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -166,7 +167,7 @@ func (v *slide) isListed(p *place) bool {
 		return true
 	case "invite":
 		// Spec: client-server-api#ignoring-users, client-server-api#invite-permission
-		return p.told.known || !v.unwanted.noInvites && !v.unwanted.ignored.Has(p.m.Sender)
+		return p.told.known || v.unwanted.invites.From(p.m.Sender) == visibility.Welcome
 	}
 	// What one has left oneself is for clients that know of it, and what was forgotten for those that have yet to hear that it was left.
 	if p.m.Forgotten {

@@ -14,9 +14,9 @@ import (
 
 // wishes is what a user does not want to see, and which of the rooms are for talking with somebody directly.
 type wishes struct {
-	ignored   visibility.Ignored
-	noInvites bool
-	direct    map[id.RoomID]bool
+	ignored visibility.Ignored
+	invites visibility.Invites
+	direct  map[id.RoomID]bool
 }
 
 // wishCache keeps the wishes of users for as long as their account data does not change.
@@ -72,14 +72,6 @@ func loadWishes(tx *storage.ReadTx, user id.UserID) (w wishes, err error) {
 	} else if !errors.Is(err, storage.ErrNotFound) {
 		return w, fmt.Errorf("load the direct rooms: %w", err)
 	}
-	// Spec: client-server-api#invite-permission
-	d, err = tx.AccountData(user, "", "m.invite_permission_config")
-	if errors.Is(err, storage.ErrNotFound) {
-		return w, nil
-	}
-	if err != nil {
-		return w, fmt.Errorf("load the invite permission: %w", err)
-	}
-	w.noInvites = gjson.GetBytes(d.Content, "default_action").Str == "block"
-	return w, nil
+	w.invites, err = visibility.LoadInvites(tx, user)
+	return w, err
 }

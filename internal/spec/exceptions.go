@@ -43,6 +43,10 @@ var exceptions = []exception{
 		operation: "getTurnServer", status: http.StatusOK, at: "", problem: "missing properties 'username', 'password', 'uris', 'ttl'",
 		why: "nothing else says that a server has no relay, and clients know the empty object from other servers",
 	},
+	{
+		status: http.StatusBadRequest, problem: `the type is "text/html`,
+		why: "what is wrong with the link of a letter is told to people; it is no operation of the specification",
+	},
 }
 
 func (e exception) covers(v Violation) bool {

@@ -18,18 +18,30 @@ type AppserviceCursor struct {
 	UpTo int64
 	// Events are the numbers of the events of the transaction under way, in order.
 	Events []int64
+	// Lists is whose devices that transaction names.
+	Lists DeviceLists
 }
+
+// DeviceLists is whose devices have changed, and who is out of sight.
+type DeviceLists struct {
+	Changed []id.UserID `json:"changed,omitempty"`
+	Left    []id.UserID `json:"left,omitempty"`
+}
+
+// IsEmpty reports whether there is nobody in the lists.
+func (l DeviceLists) IsEmpty() bool { return len(l.Changed)+len(l.Left) == 0 }
 
 // AppserviceCursor is the cursor of an application service, or ErrNotFound for one that was never told of anything.
 func (tx *ReadTx) AppserviceCursor(appservice string) (AppserviceCursor, error) {
 	var c AppserviceCursor
-	var events json.RawMessage
-	err := tx.queryRow("select pos, txn, up_to, events from appservices where id = $1", appservice).Scan(&c.Pos, &c.Txn, &c.UpTo, &events)
+	var events, lists json.RawMessage
+	err := tx.queryRow("select pos, txn, up_to, events, device_lists from appservices where id = $1", appservice).
+		Scan(&c.Pos, &c.Txn, &c.UpTo, &events, &lists)
 	if err != nil {
 		return c, err
 	}
-	if err := json.Unmarshal(events, &c.Events); err != nil {
-		return c, fmt.Errorf("events of the transaction for %s: %w", appservice, err)
+	if err := errors.Join(json.Unmarshal(events, &c.Events), json.Unmarshal(lists, &c.Lists)); err != nil {
+		return c, fmt.Errorf("the transaction for %s: %w", appservice, err)
 	}
 	return c, nil
 }
@@ -40,9 +52,14 @@ func (tx *Tx) PutAppserviceCursor(appservice string, c AppserviceCursor) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`insert into appservices (id, pos, txn, up_to, events) values ($1, $2, $3, $4, $5)
-		on conflict (id) do update set pos = excluded.pos, txn = excluded.txn, up_to = excluded.up_to, events = excluded.events`,
-		appservice, c.Pos, c.Txn, c.UpTo, json.RawMessage(events))
+	lists, err := json.Marshal(c.Lists)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`insert into appservices (id, pos, txn, up_to, events, device_lists) values ($1, $2, $3, $4, $5, $6)
+		on conflict (id) do update set pos = excluded.pos, txn = excluded.txn, up_to = excluded.up_to, events = excluded.events,
+		device_lists = excluded.device_lists`,
+		appservice, c.Pos, c.Txn, c.UpTo, json.RawMessage(events), json.RawMessage(lists))
 	return err
 }
 

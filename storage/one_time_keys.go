@@ -67,9 +67,11 @@ func (tx *Tx) ClaimKey(user id.UserID, device id.DeviceID, algorithm string, pos
 		k, err = scanOneTimeKey(tx.queryRow(`update fallback_keys set used = 1 where user_id = $1 and device_id = $2 and algorithm = $3
 			returning algorithm, key_id, key`, user, device, algorithm))
 	}
-	if err == nil {
-		tx.keysChanged(user, device, pos)
+	if err != nil {
+		return k, err
 	}
+	tx.keysChanged(user, device, pos)
+	_, err = tx.exec(`update devices set claimed_pos = $3 where user_id = $1 and device_id = $2`, user, device, pos)
 	return k, err
 }
 

@@ -156,15 +156,17 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err := a.accounts.AddSenders(ctx); err != nil {
 		return fmt.Errorf("make the users of application services: %w", err)
 	}
+	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
+		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
+		Followed: registry.WantsNews(),
+	})
 	a.appservices, err = appservice.New(appservice.Parts{
-		Server: id.ServerName(cfg.Server.Name), Registry: registry, Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log, Metrics: a.metrics,
+		Server: id.ServerName(cfg.Server.Name), Registry: registry, Store: a.store, Hub: a.doorbell, EDUs: a.edus, Clock: opts.Clock, Log: a.log,
+		Metrics: a.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("open application services: %w", err)
 	}
-	a.edus = edu.New(a.store, a.doorbell, notifier, opts.Clock, edu.Options{
-		Quiet: !cfg.Presence.Enabled, Federation: a.peers.sender, Pushers: a.pushers, FederatePresence: cfg.Presence.Enabled && cfg.Presence.Federated,
-	})
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
@@ -26,6 +27,7 @@ type Parts struct {
 	Registry *Registry // nil: there are no application services
 	Store    *storage.Store
 	Hub      *hub.Hub
+	EDUs     *edu.Service // keeps News if any of them wants to be told
 	Clock    clock.Clock
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer // nil: none are exported
@@ -37,6 +39,7 @@ type Service struct {
 	registry *Registry
 	store    *storage.Store
 	hub      *hub.Hub
+	edus     *edu.Service
 	clock    clock.Clock
 	log      *slog.Logger
 	client   *client
@@ -47,7 +50,7 @@ type Service struct {
 // New makes the service. Nothing is sent until Run runs.
 func New(p Parts) (*Service, error) {
 	s := &Service{
-		server: p.Server, registry: p.Registry, store: p.Store, hub: p.Hub, clock: p.Clock, log: p.Log, client: newClient(),
+		server: p.Server, registry: p.Registry, store: p.Store, hub: p.Hub, edus: p.EDUs, clock: p.Clock, log: p.Log, client: newClient(),
 		workers: map[string]*worker{},
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hearth_appservice_transactions_total",
@@ -55,9 +58,6 @@ func New(p Parts) (*Service, error) {
 		}, []string{"appservice", "result"}),
 	}
 	for _, r := range p.Registry.All() {
-		if r.ReceiveEphemeral {
-			p.Log.Warn("application services are not told of typing, receipts and presence", "appservice", r.ID)
-		}
 		if r.URL != nil {
 			s.workers[r.ID] = newWorker(s, r)
 		}

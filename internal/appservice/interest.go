@@ -44,13 +44,85 @@ func (i *interest) in(tx *storage.ReadTx, e *storage.Event) (bool, error) {
 	if e.Pos == 0 {
 		return false, nil // an invite or a knock in a room of which nothing else is known
 	}
-	if len(i.to.aliases) > 0 {
-		aliases, err := tx.AliasesOf(e.Room)
-		if err != nil || slices.ContainsFunc(aliases, i.to.HasAlias) {
+	named, err := i.hasAliasOf(tx, e.Room)
+	if err != nil || named {
+		return named, err
+	}
+	return i.joined(tx, e)
+}
+
+// room reports whether a room concerns the application service now.
+//
+// Spec: application-service-api#pushing-ephemeral-data
+func (i *interest) room(tx *storage.ReadTx, room int64, name id.RoomID) (bool, error) {
+	if i.to.HasRoom(name) {
+		return true, nil
+	}
+	named, err := i.hasAliasOf(tx, room)
+	if err != nil || named {
+		return named, err
+	}
+	known := i.rooms[room]
+	if known.nobody {
+		return false, nil
+	}
+	if known.witness != "" {
+		m, err := tx.Membership(room, known.witness)
+		if err != nil || m.Membership == "join" {
 			return err == nil, err
 		}
 	}
-	return i.joined(tx, e)
+	members, err := i.members(tx, room)
+	if err != nil {
+		return false, err
+	}
+	known = knownRoom{nobody: len(members) == 0}
+	if k := slices.IndexFunc(members, func(m storage.LocalMembership) bool { return m.Membership == "join" }); k >= 0 {
+		known.witness = members[k].User
+	}
+	i.know(room, known)
+	return known.witness != "", nil
+}
+
+// near reports whether a user, here or elsewhere, is one of the application service's or in a room that concerns it.
+func (i *interest) near(tx *storage.ReadTx, user id.UserID) (bool, error) {
+	if i.to.HasUser(user) {
+		return true, nil
+	}
+	rooms, err := tx.MembershipsOf(user)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range rooms {
+		if m.Membership != "join" {
+			continue
+		}
+		if yes, err := i.room(tx, m.Room, m.RoomID); err != nil || yes {
+			return yes, err
+		}
+	}
+	return false, nil
+}
+
+func (i *interest) hasAliasOf(tx *storage.ReadTx, room int64) (bool, error) {
+	if len(i.to.aliases) == 0 {
+		return false, nil
+	}
+	aliases, err := tx.AliasesOf(room)
+	return slices.ContainsFunc(aliases, i.to.HasAlias), err
+}
+
+// members is the users of the application service who have ever had to do with a room.
+func (i *interest) members(tx *storage.ReadTx, room int64) ([]storage.LocalMembership, error) {
+	members, err := tx.LocalMemberships(room)
+	return slices.DeleteFunc(members, func(m storage.LocalMembership) bool { return !i.to.HasUser(m.User) }), err
+}
+
+func (i *interest) know(room int64, known knownRoom) {
+	if len(i.rooms) >= maxKnownRooms {
+		clear(i.rooms)
+	}
+	i.rooms[room] = known
 }
 
 // joined reports whether a user of the application service was joined to the room of an event when that happened.
@@ -68,11 +140,10 @@ func (i *interest) joined(tx *storage.ReadTx, e *storage.Event) (bool, error) {
 			return true, nil
 		}
 	}
-	members, err := tx.LocalMemberships(e.Room)
+	members, err := i.members(tx, e.Room)
 	if err != nil {
 		return false, err
 	}
-	members = slices.DeleteFunc(members, func(m storage.LocalMembership) bool { return !i.to.HasUser(m.User) })
 	known = knownRoom{nobody: len(members) == 0}
 	var later []string // those who were something else before
 	for _, m := range members {
@@ -83,10 +154,7 @@ func (i *interest) joined(tx *storage.ReadTx, e *storage.Event) (bool, error) {
 			break
 		}
 	}
-	if len(i.rooms) >= maxKnownRooms {
-		clear(i.rooms)
-	}
-	i.rooms[e.Room] = known
+	i.know(e.Room, known)
 	if known.witness != "" || len(later) == 0 {
 		return known.witness != "", nil
 	}

@@ -32,8 +32,12 @@ type Registration struct {
 	Sender id.UserID
 	// RateLimited says that its users, but for the sender, are limited like others.
 	RateLimited bool
-	// ReceiveEphemeral says that it wants to be told of typing, receipts and presence, which this server does not do.
-	ReceiveEphemeral bool
+	// ReceiveEphemeral says that it wants to be told of typing, receipts and presence, and LegacyEphemeral that it knows them by the name
+	// that they had before v1.13.
+	ReceiveEphemeral, LegacyEphemeral bool
+	// Encrypted says that it does end-to-end encryption for its users by what it is sent, and not by syncing: messages to their devices, whose
+	// devices have changed, and how many keys are left.
+	Encrypted bool
 	// Protocols are the networks it knows.
 	Protocols []string
 
@@ -57,6 +61,7 @@ type file struct {
 	RateLimited      *bool    `yaml:"rate_limited"`
 	ReceiveEphemeral *bool    `yaml:"receive_ephemeral"`
 	PushEphemeral    bool     `yaml:"de.sorunome.msc2409.push_ephemeral"` // what receive_ephemeral was called before v1.13
+	MSC3202          bool     `yaml:"org.matrix.msc3202"`
 	Protocols        []string `yaml:"protocols"`
 	Namespaces       *struct {
 		Users   []fileNamespace `yaml:"users"`
@@ -82,7 +87,7 @@ func Parse(server id.ServerName, text []byte) (*Registration, error) {
 	}
 	r := &Registration{
 		ID: f.ID, RateLimited: f.RateLimited == nil || *f.RateLimited, Protocols: f.Protocols, asToken: f.ASToken, hsToken: f.HSToken,
-		ReceiveEphemeral: f.PushEphemeral,
+		ReceiveEphemeral: f.PushEphemeral, LegacyEphemeral: f.PushEphemeral, Encrypted: f.MSC3202,
 	}
 	if f.ReceiveEphemeral != nil {
 		r.ReceiveEphemeral = *f.ReceiveEphemeral
@@ -195,6 +200,14 @@ func claims(in []namespace, text string) bool {
 func (r *Registration) HasUser(user id.UserID) bool {
 	return user == r.Sender || user.Server() == r.Sender.Server() && matches(r.users, string(user))
 }
+
+// OwnsUser reports whether a user is the application service's alone.
+func (r *Registration) OwnsUser(user id.UserID) bool {
+	return user == r.Sender || user.Server() == r.Sender.Server() && claims(r.users, string(user))
+}
+
+// wantsMessages reports whether it is sent what other devices send to those of its users.
+func (r *Registration) wantsMessages() bool { return r.ReceiveEphemeral || r.Encrypted }
 
 // HasAlias reports whether an alias of this server is in one of the application service's namespaces.
 func (r *Registration) HasAlias(alias id.RoomAlias) bool {

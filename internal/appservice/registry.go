@@ -94,9 +94,12 @@ func (r *Registry) ByToken(token string) *Registration {
 //
 // Spec: application-service-api#server-admin-style-permissions
 func (r *Registry) UserTaken(user id.UserID, by string) bool {
-	return r.taken(by, func(other *Registration) bool {
-		return user == other.Sender || user.Server() == other.Sender.Server() && claims(other.users, string(user))
-	})
+	return r.taken(by, func(other *Registration) bool { return other.OwnsUser(user) })
+}
+
+// WantsNews reports whether any of them is to be told of typing, receipts and presence.
+func (r *Registry) WantsNews() bool {
+	return slices.ContainsFunc(r.All(), func(a *Registration) bool { return a.URL != nil && a.ReceiveEphemeral })
 }
 
 // AliasTaken is UserTaken for an alias.

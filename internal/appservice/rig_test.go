@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/clock"
+	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/spec"
@@ -133,6 +134,7 @@ type rig struct {
 	store   *storage.Store
 	hub     *hub.Hub
 	clock   *clock.Fake
+	edus    *edu.Service
 	service *Service
 	stop    func()
 }
@@ -144,8 +146,9 @@ func newRig(t *testing.T, store *storage.Store, registrations ...*Registration) 
 		t.Fatal(err)
 	}
 	r := &rig{t: t, store: store, hub: hub.New(store.CommittedPos()), clock: clock.NewFake(time.UnixMilli(1_800_000_000_000))}
+	r.edus = edu.New(store, r.hub, nil, r.clock, edu.Options{Followed: registry.WantsNews()})
 	r.service, err = New(Parts{
-		Server: server, Registry: registry, Store: store, Hub: r.hub, Clock: r.clock, Log: slog.New(slog.DiscardHandler),
+		Server: server, Registry: registry, Store: store, Hub: r.hub, EDUs: r.edus, Clock: r.clock, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/storage"
 )
@@ -36,6 +37,8 @@ type worker struct {
 
 	cursor   storage.AppserviceCursor
 	stored   int64 // the position of the cursor that is stored
+	news     int64 // the number of the last edu.News that it was told of
+	newsTxn  int64 // the number of the last transaction of what is ephemeral
 	failures int   // in a row
 }
 
@@ -56,6 +59,9 @@ func (w *worker) run(ctx context.Context) error {
 	// Watch first and look then, or what happens in between is missed.
 	watch := w.s.hub.Watch(hub.Everything())
 	defer watch.Close()
+	if w.to.ReceiveEphemeral {
+		watch.Add(edu.NewsKey())
+	}
 	opened := false
 	for ctx.Err() == nil {
 		rung := watch.C()
@@ -125,6 +131,11 @@ func (w *worker) open(ctx context.Context) error {
 		})
 	}
 	w.stored = w.cursor.Pos
+	// What is ephemeral is told from now on. The numbers are those of no earlier process.
+	w.newsTxn = w.s.clock.Now().UnixMilli()
+	if w.to.ReceiveEphemeral {
+		w.news = w.s.edus.LastNews()
+	}
 	return err
 }
 
@@ -133,34 +144,41 @@ func (w *worker) work(ctx context.Context) (pause time.Duration, err error) {
 	for ctx.Err() == nil {
 		if w.cursor.UpTo == 0 {
 			found, err := w.next(ctx)
-			if err != nil || !found {
+			if err != nil {
 				return 0, err
 			}
+			if !found {
+				more, pause, err := w.tell(ctx)
+				if err != nil || !more {
+					return pause, err
+				}
+				continue
+			}
 		}
-		body, err := w.body(ctx)
+		body, messages, err := w.body(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if err := w.send(ctx, body); err != nil {
+		if err := w.send(ctx, strconv.FormatInt(w.cursor.Txn, 10), body); err != nil {
 			if ctx.Err() != nil {
 				return 0, nil
 			}
 			return w.failed(err), nil
 		}
-		if err := w.delivered(ctx); err != nil {
+		if err := w.delivered(ctx, messages); err != nil {
 			return 0, err
 		}
 	}
 	return 0, nil
 }
 
-// send sends the transaction under way.
+// send sends a transaction.
 //
 // Spec: application-service-api#put_matrixappv1transactionstxnid
-func (w *worker) send(ctx context.Context, body []byte) error {
+func (w *worker) send(ctx context.Context, txn string, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	_, err := w.s.client.do(ctx, w.to, http.MethodPut, "/_matrix/app/v1/transactions/"+strconv.FormatInt(w.cursor.Txn, 10), nil, body)
+	_, err := w.s.client.do(ctx, w.to, http.MethodPut, "/_matrix/app/v1/transactions/"+txn, nil, body)
 	return err
 }
 
@@ -182,14 +200,30 @@ func pauseAfter(failures int) time.Duration {
 	return pause*3/4 + time.Duration(rand.Int64N(int64(pause/2)))
 }
 
-// delivered moves the cursor past the transaction under way.
-func (w *worker) delivered(ctx context.Context) error {
+// succeeded notes that a transaction got through.
+func (w *worker) succeeded() {
 	w.s.sent.WithLabelValues(w.to.ID, "delivered").Inc()
 	if w.failures > 0 {
 		w.s.log.Info("an application service is back", "appservice", w.to.ID, "tries", w.failures+1)
 		w.failures = 0
 	}
-	return w.store(ctx, storage.AppserviceCursor{Pos: w.cursor.UpTo, Txn: w.cursor.Txn})
+}
+
+// delivered moves the cursor past the transaction under way, and removes those of its messages to devices that are for nobody else.
+func (w *worker) delivered(ctx context.Context, messages []storage.InboxPlace) error {
+	w.succeeded()
+	next := storage.AppserviceCursor{Pos: w.cursor.UpTo, Txn: w.cursor.Txn}
+	finished := w.finished(messages)
+	err := w.s.store.Update(ctx, func(tx *storage.Tx) error {
+		if err := tx.DeleteMessages(finished); err != nil {
+			return err
+		}
+		return tx.PutAppserviceCursor(w.to.ID, next)
+	})
+	if err == nil {
+		w.cursor, w.stored = next, next.Pos
+	}
+	return err
 }
 
 // store makes c the cursor.

@@ -64,7 +64,7 @@ func (s *Service) claimLocal(ctx context.Context, out *ClaimAnswer, wishes []wis
 	for batch := range slices.Chunk(wishes, claimBatch) {
 		var got []storage.OneTimeKey
 		err := s.store.Update(ctx, func(tx *storage.Tx) (err error) {
-			got, err = claim(tx, batch)
+			got, err = s.claim(tx, batch)
 			return err
 		})
 		if err != nil {
@@ -181,11 +181,12 @@ func parseClaimed(raw json.RawMessage, wishes []wish) ([]storage.OneTimeKey, err
 }
 
 // claim gives each wish a key; one without an id is none.
-func claim(tx *storage.Tx, wishes []wish) ([]storage.OneTimeKey, error) {
+func (s *Service) claim(tx *storage.Tx, wishes []wish) ([]storage.OneTimeKey, error) {
 	pos, err := tx.NextPos()
 	if err != nil {
 		return nil, err
 	}
+	tx.OnCommit(func() { s.hub.Ring(pos) }) // for those who follow the stream: devices see their counts with whatever they are told
 	out := make([]storage.OneTimeKey, len(wishes))
 	for i, w := range wishes {
 		out[i], err = tx.ClaimKey(w.user, w.device, w.algorithm, pos)

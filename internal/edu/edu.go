@@ -45,6 +45,8 @@ type Options struct {
 	Pushers Pushers
 	// FederatePresence tells other servers of presence too, and believes theirs.
 	FederatePresence bool
+	// Followed keeps News.
+	Followed bool
 }
 
 // Service is typing, presence and receipts. It is safe for concurrent use.
@@ -57,6 +59,7 @@ type Service struct {
 	typing    typing
 	presences presences
 	early     early
+	news      news
 	ringing   sync.Mutex // orders the ephemeral counter and its rings
 }
 

@@ -219,6 +219,7 @@ func (s *Service) tell(ctx context.Context, user id.UserID) error {
 	s.presences.note(user, eph)
 	s.hub.RingEphemeral(eph, keys...)
 	s.ringing.Unlock()
+	s.report(News{Presence: user})
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (s *Service) SetReceipts(ctx context.Context, room id.RoomID, user id.UserI
 			return err
 		}
 		moved := map[string]bool{}
-		var public []storage.Receipt
+		var public, set []storage.Receipt
 		for _, r := range receipts {
 			ev, err := tx.EventInRoom(row.NID, r.Event)
 			if errors.Is(err, storage.ErrNotFound) {
@@ -51,13 +51,14 @@ func (s *Service) SetReceipts(ctx context.Context, room id.RoomID, user id.UserI
 			if r.Type == FullyRead {
 				err = s.setFullyRead(tx, room, user, ev)
 			} else {
-				set := storage.Receipt{Room: row.NID, User: user, Type: r.Type, Thread: r.Thread, TS: s.clock.Now().UnixMilli()}
+				now := storage.Receipt{Room: row.NID, User: user, Type: r.Type, Thread: r.Thread, TS: s.clock.Now().UnixMilli()}
 				var ok bool
-				if ok, err = s.setReceipt(tx, &set, ev); ok {
+				if ok, err = s.setReceipt(tx, &now, ev); ok {
 					moved[r.Thread] = true
+					set = append(set, now)
 				}
 				if ok && r.Type == storage.Read {
-					public = append(public, set)
+					public = append(public, now)
 				}
 			}
 			if err != nil {
@@ -73,7 +74,7 @@ func (s *Service) SetReceipts(ctx context.Context, room id.RoomID, user id.UserI
 		if err := s.spreadReceipts(tx, row, public); err != nil {
 			return err
 		}
-		return s.announce(tx, row, user, len(public) > 0)
+		return s.announce(tx, row, user, set)
 	})
 }
 
@@ -145,10 +146,10 @@ func (s *Service) setFullyRead(tx *storage.Tx, room id.RoomID, user id.UserID, e
 	return tx.SetAccountData(user, storage.AccountData{RoomID: room, Type: FullyRead, Content: content, Pos: pos})
 }
 
-// announce tells who may know of the user's receipts.
-func (s *Service) announce(tx *storage.Tx, room *storage.Room, user id.UserID, public bool) error {
+// announce tells who may know of receipts that have moved: everybody in the room, or nobody but the user where they are private.
+func (s *Service) announce(tx *storage.Tx, room *storage.Room, user id.UserID, set []storage.Receipt) error {
 	keys := []hub.Key{hub.User(user)}
-	if public {
+	if slices.ContainsFunc(set, func(r storage.Receipt) bool { return r.Type != storage.ReadPrivate }) {
 		var err error
 		if keys, err = listeners(&tx.ReadTx, room.NID); err != nil {
 			return err
@@ -158,7 +159,12 @@ func (s *Service) announce(tx *storage.Tx, room *storage.Room, user id.UserID, p
 	if err != nil {
 		return err
 	}
-	tx.OnCommit(func() { s.hub.Ring(pos, append(keys, ReceiptsKey(room.ID))...) })
+	tx.OnCommit(func() {
+		s.hub.Ring(pos, append(keys, ReceiptsKey(room.ID))...)
+		for i := range set {
+			s.report(News{Receipt: &set[i], Room: room.ID})
+		}
+	})
 	return nil
 }
 

@@ -123,7 +123,7 @@ func (s *Service) receive(ctx context.Context, room id.RoomID, list []remoteRece
 }
 
 func (s *Service) receiveSome(tx *storage.Tx, room *storage.Room, list []remoteReceipt) (unknown []remoteReceipt, err error) {
-	var moved id.UserID
+	var moved []storage.Receipt
 	for _, r := range list {
 		m, err := tx.Membership(room.NID, r.user)
 		if errors.Is(err, storage.ErrNotFound) || err == nil && m.Membership != "join" {
@@ -150,13 +150,13 @@ func (s *Service) receiveSome(tx *storage.Tx, room *storage.Room, list []remoteR
 			return nil, err
 		}
 		if ok {
-			moved = r.user
+			moved = append(moved, set)
 		}
 	}
-	if moved == "" {
+	if len(moved) == 0 {
 		return unknown, nil
 	}
-	return unknown, s.announce(tx, room, moved, true)
+	return unknown, s.announce(tx, room, moved[0].User, moved)
 }
 
 // early is the receipts that wait for their event.

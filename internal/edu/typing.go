@@ -67,7 +67,7 @@ func (s *Service) SetTyping(ctx context.Context, room id.RoomID, user id.UserID,
 	}
 	changed, tell := s.typing.set(room, user, t)
 	if changed {
-		s.ring(append(keys, hub.Room(room))...)
+		s.ringTyping(room, keys)
 	}
 	if tell {
 		s.spreadTyping(servers, room, user, on)
@@ -97,9 +97,15 @@ func (s *Service) ReceiveTyping(ctx context.Context, _ id.ServerName, room id.Ro
 		t.end = s.clock.Now().Add(remoteTyping).UnixMilli()
 	}
 	if changed, _ := s.typing.set(room, user, t); changed {
-		s.ring(append(keys, hub.Room(room))...)
+		s.ringTyping(room, keys)
 	}
 	return nil
+}
+
+// ringTyping tells those with some keys that it has changed who types in a room.
+func (s *Service) ringTyping(room id.RoomID, keys []hub.Key) {
+	s.ring(append(keys, hub.Room(room))...)
+	s.report(News{Typing: room})
 }
 
 // spreadTyping tells other servers of a user of this one.
@@ -214,7 +220,7 @@ func (s *Service) runTyping(ctx context.Context) {
 // stopped tells the members of a room that somebody types no more. If the database does not say who they are, they learn of it when they
 // look for another reason.
 func (s *Service) stopped(ctx context.Context, quiet silence) {
-	keys := []hub.Key{hub.Room(quiet.room)}
+	var keys []hub.Key
 	var servers []id.ServerName
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
 		nid, err := tx.RoomNID(quiet.room)
@@ -226,14 +232,13 @@ func (s *Service) stopped(ctx context.Context, quiet silence) {
 				return err
 			}
 		}
-		users, err := listeners(tx, nid)
-		keys = append(keys, users...)
+		keys, err = listeners(tx, nid)
 		return err
 	})
 	if err != nil {
 		return
 	}
-	s.ring(keys...)
+	s.ringTyping(quiet.room, keys)
 	for _, u := range quiet.users {
 		s.spreadTyping(servers, quiet.room, u, false)
 	}

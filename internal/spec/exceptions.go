@@ -9,7 +9,7 @@ import (
 
 // exception is a violation that is none.
 type exception struct {
-	operation string // the operationId
+	operation string // the operationId, empty for paths of none
 	status    int    // 0: a request
 	at        string // a pattern of path.Match for the place in the body
 	problem   string // how the problem begins

@@ -15,6 +15,7 @@ import (
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/syncer"
+	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/roomserver"
 	"github.com/hearthd/hearth/storage"
@@ -31,6 +32,7 @@ type Deps struct {
 	EDUs      *edu.Service
 	Syncer    *syncer.Syncer
 	Pushers   *pusher.Service
+	Threads   *threads.Service
 	Clock     clock.Clock
 	// Appservices are those that are asked for what only they know; nil: there are none.
 	Appservices *appservice.Service
@@ -38,17 +40,18 @@ type Deps struct {
 
 // API is the handlers of the Client-Server API.
 type API struct {
-	config    *config.Live
-	accounts  *account.Service
-	directory *directory.Service
-	store     *storage.Store
-	rooms     *roomserver.Server
-	e2ee      *e2ee.Service
-	edus      *edu.Service
-	syncer    *syncer.Syncer
-	pushers   *pusher.Service
-	filters   *filterCache
-	clock     clock.Clock
+	config        *config.Live
+	accounts      *account.Service
+	directory     *directory.Service
+	store         *storage.Store
+	rooms         *roomserver.Server
+	e2ee          *e2ee.Service
+	edus          *edu.Service
+	syncer        *syncer.Syncer
+	pushers       *pusher.Service
+	subscriptions *threads.Service
+	filters       *filterCache
+	clock         clock.Clock
 
 	appservices *appservice.Service
 }
@@ -56,17 +59,18 @@ type API struct {
 // New makes the handlers.
 func New(d Deps) *API {
 	return &API{
-		config:    d.Config,
-		accounts:  d.Accounts,
-		directory: d.Directory,
-		store:     d.Store,
-		rooms:     d.Rooms,
-		e2ee:      d.E2EE,
-		edus:      d.EDUs,
-		syncer:    d.Syncer,
-		pushers:   d.Pushers,
-		filters:   newFilterCache(),
-		clock:     d.Clock,
+		config:        d.Config,
+		accounts:      d.Accounts,
+		directory:     d.Directory,
+		store:         d.Store,
+		rooms:         d.Rooms,
+		e2ee:          d.E2EE,
+		edus:          d.EDUs,
+		syncer:        d.Syncer,
+		pushers:       d.Pushers,
+		subscriptions: d.Threads,
+		filters:       newFilterCache(),
+		clock:         d.Clock,
 
 		appservices: d.Appservices,
 	}
@@ -109,6 +113,7 @@ func (a *API) Routes() []web.Route {
 		a.syncRoutes(),
 		a.tagRoutes(),
 		a.thirdPartyRoutes(),
+		a.threadSubscriptionRoutes(),
 		a.threepidRoutes(),
 		a.toDeviceRoutes(),
 		a.typingRoutes(),

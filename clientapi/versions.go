@@ -33,6 +33,7 @@ func (a *API) versions(context.Context, *web.Request) (any, error) {
 		"org.matrix.msc3773":            true, // unread counts of threads
 		"org.matrix.msc3890":            true, // settings of notifications that go with their device
 		"org.matrix.msc3916.stable":     true, // media only for those who are logged in
+		"org.matrix.msc4306":            true, // subscriptions to threads
 		"org.matrix.simplified_msc3575": true, // sliding sync
 		"org.matrix.msc4143":            true, // what calls of several people go through
 		"org.matrix.msc4155":            true, // lists of whose invites one wants

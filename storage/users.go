@@ -81,7 +81,8 @@ func (tx *Tx) PromoteGuest(user id.UserID, passwordHash string) error {
 }
 
 // DeactivateUser takes away everything that makes an account usable and everything it has beside its events: devices with their tokens,
-// profile, account data, filters, third-party ids, pushers, keys and their backups. The user is marked as departing: see DepartingUsers.
+// profile, account data, filters, third-party ids, subscriptions to threads, pushers, keys and their backups. The user is marked as departing:
+// see DepartingUsers.
 func (tx *Tx) DeactivateUser(user id.UserID, ts int64, erase bool) error {
 	err := tx.execOne("update users set password_hash = '', deactivated_ts = $2, admin = 0, departing = 1 where user_id = $1", user, ts)
 	if err == nil && erase {
@@ -91,7 +92,7 @@ func (tx *Tx) DeactivateUser(user id.UserID, ts int64, erase bool) error {
 		return err
 	}
 	for _, table := range []string{"access_tokens", "refresh_tokens", "devices", "single_tokens", "profiles", "account_data", "filters", "threepids",
-		"pushers", "cross_signing_keys", "key_signatures", "room_keys", "key_backups"} {
+		"thread_subscriptions", "pushers", "cross_signing_keys", "key_signatures", "room_keys", "key_backups"} {
 		if _, err := tx.exec("delete from "+table+" where user_id = $1", user); err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ func (s *Service) setData(tx *storage.Tx, user id.UserID, d storage.AccountData)
 	}
 	d.Pos = pos
 	if d.RoomID == "" && (d.Type == storage.PushRulesType || d.Type == visibility.IgnoredType) {
-		tx.OnCommit(func() { s.notifier.forget(user) })
+		tx.OnCommit(func() { s.notifier.Forget(user) })
 	}
 	return tx.SetAccountData(user, d)
 }

@@ -29,6 +29,7 @@ type Notifier struct {
 type listener struct {
 	program *push.Program
 	ignored visibility.Ignored
+	threads bool // the user subscribes to threads, or does not want to
 }
 
 // maxListeners bounds the users whose compiled rules are kept; most share one program, so an entry is small.
@@ -65,8 +66,9 @@ func (n *Notifier) Notifications(tx *storage.ReadTx, room *storage.Room, e *stor
 
 // evaluation is one event before the push rules of several users. failed is what went wrong while a rule was looked at.
 type evaluation struct {
-	pass   *push.Pass
-	failed error
+	pass    *push.Pass
+	threads bool // of the user whose rules are looked at: see listener
+	failed  error
 }
 
 func newEvaluation(tx *storage.ReadTx, room *storage.Room, e *storage.Event) (*evaluation, error) {
@@ -75,15 +77,42 @@ func newEvaluation(tx *storage.ReadTx, room *storage.Room, e *storage.Event) (*e
 		return nil, err
 	}
 	v := &evaluation{}
+	said := sync.OnceValue(func() map[id.UserID]push.Subscription {
+		m, err := subscriptions(tx, e)
+		v.failed = errors.Join(v.failed, err)
+		return m
+	})
 	v.pass = push.NewPass(event, push.RoomContext{MemberCount: int(room.Summary.Joined), Power: func() push.Power {
 		p, err := notificationPower(tx, room, e.Sender)
 		v.failed = errors.Join(v.failed, err)
 		return p
+	}, Subscription: func(user id.UserID) push.Subscription {
+		if !v.threads || said() == nil {
+			return 0
+		}
+		return max(said()[user], push.Unsubscribed)
 	}})
 	return v, nil
 }
 
+// subscriptions is what users have said of the thread that an event is in; nil for an event in no thread.
+func subscriptions(tx *storage.ReadTx, e *storage.Event) (map[id.UserID]push.Subscription, error) {
+	root, err := tx.ThreadOf(e)
+	if err != nil || root == "" {
+		return nil, err
+	}
+	list, err := tx.SubscribersOf(e.Room, root)
+	out := map[id.UserID]push.Subscription{}
+	for _, s := range list {
+		if s.Subscribed {
+			out[s.User] = push.Subscribed
+		}
+	}
+	return out, err
+}
+
 func (v *evaluation) of(l *listener, m storage.Member) push.Outcome {
+	v.threads = l.threads
 	return v.pass.Evaluate(l.program, push.Recipient{ID: m.User, DisplayName: m.Name})
 }
 
@@ -189,11 +218,17 @@ func (n *Notifier) load(tx *storage.ReadTx, user id.UserID) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &listener{n.book.Compile(stored), ignored}, nil
+	// Clients that know nothing of subscriptions want to hear of all threads, see docs/adr/0014.
+	threads, err := tx.HasThreadSubscriptions(user)
+	if err != nil {
+		return nil, err
+	}
+	return &listener{n.book.Compile(stored), ignored, threads}, nil
 }
 
-// forget drops what is kept of a user, after a change of account data that decides about notifications.
-func (n *Notifier) forget(user id.UserID) {
+// Forget drops what is kept of a user, after a change of what decides about notifications: account data, and the first thing that they say of
+// a thread.
+func (n *Notifier) Forget(user id.UserID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.users, user)
@@ -263,6 +298,6 @@ func (n *Notifier) put(tx *storage.Tx, user id.UserID, d storage.AccountData) (e
 	if d.Pos, err = tx.NextPos(); err != nil {
 		return err
 	}
-	tx.OnCommit(func() { n.forget(user) })
+	tx.OnCommit(func() { n.Forget(user) })
 	return tx.SetAccountData(user, d)
 }

@@ -37,6 +37,7 @@ import (
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/internal/syncer"
+	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/mediaapi"
 	"github.com/hearthd/hearth/mediaapi/remotemedia"
@@ -126,7 +127,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.peers, err = a.openFederation(cfg, opts); err != nil {
 		return err
 	}
-	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true}))
+	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true, Threads: true}))
 	a.e2ee = e2ee.New(e2ee.Deps{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
@@ -181,7 +182,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:        a.e2ee, Pushers: a.pushers,
+		E2EE:        a.e2ee, Pushers: a.pushers, Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{

@@ -96,6 +96,10 @@ const (
 	UnknownPos       Code = "M_UNKNOWN_POS"        // sliding sync: the connection's position expired (MSC4186)
 	EventNotFound    Code = "M_EVENT_NOT_FOUND"    // relations to an event that is not there
 	MaxDelayExceeded Code = "M_MAX_DELAY_EXCEEDED" // delayed events (MSC4140)
+
+	// Subscriptions to threads (MSC4306), under the names that they have until it is accepted.
+	NotInThread               Code = "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD"
+	ConflictingUnsubscription Code = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION"
 )
 
 // Status returns the HTTP status that usually goes with the code, 400 for the many that only say that the request was wrong.

@@ -14,6 +14,8 @@ type Options struct {
 	LegacyMentions bool
 	// Polls adds the rules for polls, which have been accepted and are not in the specification yet (MSC3930).
 	Polls bool
+	// Threads adds the rules for subscriptions to threads (MSC4306).
+	Threads bool
 }
 
 // Book is the default rules of a server. It is immutable and safe for concurrent use.
@@ -27,7 +29,7 @@ type Book struct {
 func NewBook(o Options) *Book {
 	b := &Book{}
 	for _, d := range defaultRules() {
-		if (o.LegacyMentions || !d.legacy) && (o.Polls || !d.poll) {
+		if (o.LegacyMentions || !d.legacy) && (o.Polls || !d.poll) && (o.Threads || d.kind != PostContent) {
 			b.rules = append(b.rules, d)
 		}
 	}

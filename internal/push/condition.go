@@ -20,25 +20,27 @@ const (
 	kindDisplayName      = "contains_display_name"
 	kindMemberCount      = "room_member_count"
 	kindMayNotify        = "sender_notification_permission"
+	kindSubscription     = "io.element.msc4306.thread_subscription" // MSC4306
 )
 
 // test is what a compiled condition does.
 type test uint8
 
 const (
-	testNever       test = iota // a condition that is unknown or makes no sense
-	testAll                     // glob matches the whole property
-	testWords                   // glob matches words of the property
-	testIs                      // the property is value
-	testContains                // the property is a list with value
-	testList                    // the property is a list
-	testMembers                 // the room has between low and high members
-	testMayNotify               // the sender has the power for notifications of the kind key
-	testNoMentions              // the event does not say whom it mentions
-	testDisplayName             // content.body has the user's display name; the tests from here on depend on the user
-	testSelfIs                  // the property is the user's id
-	testSelfIn                  // the property is a list with the user's id
-	testSelfWords               // content.body has the user's localpart
+	testNever        test = iota // a condition that is unknown or makes no sense
+	testAll                      // glob matches the whole property
+	testWords                    // glob matches words of the property
+	testIs                       // the property is value
+	testContains                 // the property is a list with value
+	testList                     // the property is a list
+	testMembers                  // the room has between low and high members
+	testMayNotify                // the sender has the power for notifications of the kind key
+	testNoMentions               // the event does not say whom it mentions
+	testDisplayName              // content.body has the user's display name; the tests from here on depend on the user
+	testSelfIs                   // the property is the user's id
+	testSelfIn                   // the property is a list with the user's id
+	testSelfWords                // content.body has the user's localpart
+	testSubscription             // the event is in a thread of which the user has said subscription
 )
 
 // condition is a compiled condition.
@@ -49,6 +51,8 @@ type condition struct {
 	value     scalar
 	key       string
 	low, high int
+
+	subscription Subscription
 }
 
 // personal reports whether the condition depends on the user.
@@ -81,6 +85,14 @@ func parseCondition(raw json.RawMessage) (condition, error) {
 			return condition{}, badCondition(kind, "key")
 		}
 		return condition{test: testMayNotify, key: key}, nil
+	case kindSubscription:
+		switch string(o["subscribed"]) {
+		case "true":
+			return condition{test: testSubscription, subscription: Subscribed}, nil
+		case "false":
+			return condition{test: testSubscription, subscription: Unsubscribed}, nil
+		}
+		return condition{}, badCondition(kind, "subscribed")
 	}
 	return condition{test: testNever}, nil
 }

@@ -49,7 +49,7 @@ type defaultRule struct {
 
 // defaultRules lists the rules in the order of their importance within each kind.
 //
-// Spec: client-server-api#predefined-rules, MSC3930
+// Spec: client-server-api#predefined-rules, MSC3930, MSC4306#new-push-rules
 func defaultRules() []defaultRule {
 	return []defaultRule{
 		{kind: Override, id: masterRule, disabled: true},
@@ -97,6 +97,13 @@ func defaultRules() []defaultRule {
 		{kind: Content, id: ".m.rule.contains_user_name", legacy: true, pattern: selfLocalpart,
 			actions: []string{actNotify, actSound, actHighlight}},
 
+		{kind: PostContent, id: ".io.element.msc4306.rule.unsubscribed_thread", conditions: []string{
+			`{"kind":"io.element.msc4306.thread_subscription","subscribed":false}`,
+		}},
+		{kind: PostContent, id: ".io.element.msc4306.rule.subscribed_thread", conditions: []string{
+			`{"kind":"io.element.msc4306.thread_subscription","subscribed":true}`,
+		}, actions: []string{actNotify, actSound}},
+
 		{kind: Underride, id: ".m.rule.call", conditions: []string{
 			`{"kind":"event_match","key":"type","pattern":"m.call.invite"}`,
 		}, actions: []string{actNotify, actRing}},
@@ -120,7 +127,7 @@ func defaultRules() []defaultRule {
 func (d *defaultRule) rule(user id.UserID) Rule {
 	r := Rule{ID: d.id, Default: true, Enabled: !d.disabled, Actions: raws(d.actions)}
 	switch d.kind {
-	case Override, Underride:
+	case Override, PostContent, Underride:
 		r.Conditions = raws(d.conditions)
 		for i, c := range d.conditions {
 			r.Conditions[i] = bindSelf(c, user)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/push"
 )
 
@@ -47,6 +48,42 @@ func TestLegacyMentionsAddThreeRules(t *testing.T) {
 	}
 	if got := all.Content[0].Pattern; got != "alice" {
 		t.Errorf("the pattern is %q, not the localpart", got)
+	}
+}
+
+func TestRulesForThreads(t *testing.T) {
+	book := push.NewBook(push.Options{Threads: true})
+	event, err := push.NewEvent("!r:hearth.test", "$e", json.RawMessage(`{"type":"m.room.message","sender":"@alice:hearth.test","content":{"body":"soup"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	notify := push.Outcome{Notify: true, Actions: json.RawMessage(`["notify"]`)}
+	sound := push.Outcome{Notify: true, Sound: "default", Actions: json.RawMessage(`["notify",{"set_tweak":"sound","value":"default"}]`)}
+	quiet := must(t)(book.Put(push.Stored{}, push.Room, "!r:hearth.test", "", "", []byte(`{"actions":[]}`)))
+	keyword := must(t)(book.Put(push.Stored{}, push.Content, "soup", "", "", []byte(`{"pattern":"soup","actions":["notify"]}`)))
+	off := must(t)(book.SetEnabled(push.Stored{}, push.PostContent, ".io.element.msc4306.rule.unsubscribed_thread", []byte(`{"enabled":false}`)))
+	for _, c := range []struct {
+		name   string
+		stored push.Stored
+		said   push.Subscription
+		want   push.Outcome
+	}{
+		{"a thread without subscription is silent", push.Stored{}, push.Unsubscribed, push.Outcome{}},
+		{"a keyword in it is not", keyword, push.Unsubscribed, notify},
+		{"a thread with a subscription has a sound", push.Stored{}, push.Subscribed, sound},
+		{"in a room that is silent too", quiet, push.Subscribed, sound},
+		{"other messages of that room are silent", quiet, 0, push.Outcome{}},
+		{"what is in no thread notifies", push.Stored{}, 0, notify},
+		{"a disabled rule does nothing", off, push.Unsubscribed, notify},
+	} {
+		pass := push.NewPass(event, push.RoomContext{MemberCount: 3, Subscription: func(id.UserID) push.Subscription { return c.said }})
+		if d := cmp.Diff(c.want, pass.Evaluate(book.Compile(c.stored), push.Recipient{ID: "@bob:hearth.test"})); d != "" {
+			t.Errorf("%s: %s", c.name, d)
+		}
+	}
+	rules, err := book.Defaults("@alice:hearth.test").Kind(push.PostContent)
+	if err != nil || len(rules) != 2 || rules[0].ID != ".io.element.msc4306.rule.unsubscribed_thread" || len(rules[0].Conditions) != 1 {
+		t.Errorf("%+v, %v", rules, err)
 	}
 }
 

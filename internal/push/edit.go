@@ -22,6 +22,10 @@ func (b *Book) Put(stored Stored, k Kind, ruleID, before, after string, body []b
 	if rules == nil {
 		return stored, errKind()
 	}
+	if k == PostContent {
+		// Spec: MSC4306#explanation-of-the-rationale-behind-the-postcontent-push-rule-kind
+		return stored, merr.New(merr.InvalidParam, "Push rules of this kind cannot be added.")
+	}
 	if err := checkRuleID(ruleID); err != nil {
 		return stored, err
 	}

@@ -27,6 +27,9 @@ func TestPutRefuses(t *testing.T) {
 		status        int
 	}{
 		{name: "an unknown kind", kind: "not_a_template", ruleID: "foo", body: `{"actions":[]}`, code: merr.InvalidParam},
+		{name: "a kind that is the server's", kind: push.PostContent, ruleID: "foo", body: `{"actions":[]}`, code: merr.InvalidParam},
+		{name: "a subscription that is neither", kind: push.Override, ruleID: "a",
+			body: `{"actions":[],"conditions":[{"kind":"io.element.msc4306.thread_subscription"}]}`, code: merr.InvalidParam},
 		{name: "an empty id", kind: push.Room, body: `{"actions":[]}`, code: merr.InvalidParam},
 		{name: "an id with a backslash", kind: push.Room, ruleID: `#fo\o:example.com`, body: `{"actions":[]}`, code: merr.InvalidParam},
 		{name: "an id with a slash", kind: push.Room, ruleID: `a/b`, body: `{"actions":[]}`, code: merr.InvalidParam},

@@ -12,7 +12,19 @@ type RoomContext struct {
 	// Power gives the power that conditions on the sender's permission compare. It is called at most once for a Pass, and only if a rule
 	// asks. Without it no sender has the permission.
 	Power func() Power
+	// Subscription gives what a user has said of the thread that the event is in. Without it the event is in none.
+	Subscription func(user id.UserID) Subscription
 }
+
+// Subscription is what a user has said of a thread. The zero value is nothing that rules can ask for: there is no thread, or the user has
+// never said anything of any.
+type Subscription int8
+
+// The states of a user's subscription to a thread.
+const (
+	Unsubscribed Subscription = 1 + iota
+	Subscribed
+)
 
 // Power is who may notify whom.
 type Power struct {
@@ -104,6 +116,10 @@ func (p *Pass) find(program *Program, to Recipient) *Outcome {
 	if out := p.findDefault(slotContent, program, to); out != nil {
 		return out
 	}
+	// Spec: MSC4306#new-push-rules
+	if out := p.findDefault(slotPostContent, program, to); out != nil {
+		return out
+	}
 	if out := program.room[p.event.room]; out != nil {
 		return out
 	}
@@ -180,6 +196,8 @@ func (p *Pass) holds(c *condition, to Recipient) bool {
 		return ok && strings.EqualFold(text, string(to.ID))
 	case testSelfIn:
 		return p.event.find(c.path).contains(textScalar(string(to.ID)))
+	case testSubscription:
+		return p.room.Subscription != nil && p.room.Subscription(to.ID) == c.subscription
 	case testSelfWords:
 		localpart := to.ID.Localpart()
 		return localpart != "" && p.hasWords(c.path, localpart)

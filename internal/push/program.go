@@ -38,6 +38,7 @@ const (
 	slotMaster = iota
 	slotOverride
 	slotContent
+	slotPostContent
 	slotUnderride
 	slots
 )
@@ -60,6 +61,8 @@ func compileBase(rules []defaultRule) *base {
 			slot = slotMaster
 		case d.kind == Content:
 			slot = slotContent
+		case d.kind == PostContent:
+			slot = slotPostContent
 		case d.kind == Underride:
 			slot = slotUnderride
 		}

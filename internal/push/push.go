@@ -14,11 +14,12 @@ type Kind string
 //
 // Spec: client-server-api#push-rules
 const (
-	Override  Kind = "override"
-	Content   Kind = "content"
-	Room      Kind = "room"
-	Sender    Kind = "sender"
-	Underride Kind = "underride"
+	Override    Kind = "override"
+	Content     Kind = "content"
+	PostContent Kind = "postcontent" // only of the server (MSC4306)
+	Room        Kind = "room"
+	Sender      Kind = "sender"
+	Underride   Kind = "underride"
 )
 
 // Rule is a push rule in the form that clients see. Conditions is nil for the kinds that have none, Pattern is for content rules only.
@@ -34,11 +35,12 @@ type Rule struct {
 
 // Ruleset is all rules of a user, the most important first within each kind.
 type Ruleset struct {
-	Override  []Rule
-	Content   []Rule
-	Room      []Rule
-	Sender    []Rule
-	Underride []Rule
+	Override    []Rule
+	Content     []Rule
+	PostContent []Rule
+	Room        []Rule
+	Sender      []Rule
+	Underride   []Rule
 }
 
 // Rules is the body of GET /pushrules/ and the content of m.push_rules.
@@ -46,9 +48,12 @@ type Rules struct {
 	Global Ruleset `json:"global"`
 }
 
-// MarshalJSON writes every kind, an empty one as an empty list.
+// MarshalJSON writes every kind of the specification, an empty one as an empty list.
 func (s Ruleset) MarshalJSON() ([]byte, error) {
-	out := make(map[Kind][]Rule, 5)
+	out := make(map[Kind][]Rule, 6)
+	if len(s.PostContent) > 0 {
+		out[PostContent] = s.PostContent
+	}
 	for _, k := range []Kind{Override, Content, Room, Sender, Underride} {
 		out[k] = []Rule{}
 		if rules := *s.kind(k); len(rules) > 0 {
@@ -64,7 +69,7 @@ func (s *Ruleset) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
 	}
-	*s = Ruleset{in[Override], in[Content], in[Room], in[Sender], in[Underride]}
+	*s = Ruleset{in[Override], in[Content], in[PostContent], in[Room], in[Sender], in[Underride]}
 	return nil
 }
 
@@ -75,6 +80,8 @@ func (s *Ruleset) kind(k Kind) *[]Rule {
 		return &s.Override
 	case Content:
 		return &s.Content
+	case PostContent:
+		return &s.PostContent
 	case Room:
 		return &s.Room
 	case Sender:

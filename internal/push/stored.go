@@ -117,7 +117,7 @@ func renameRoom(conditions []json.RawMessage, from, to id.RoomID) ([]json.RawMes
 
 // ruleset gives the user's own rules. The result shares them with s.
 func (s Stored) ruleset() Ruleset {
-	return Ruleset{s.Override, s.Content, s.Room, s.Sender, s.Underride}
+	return Ruleset{Override: s.Override, Content: s.Content, Room: s.Room, Sender: s.Sender, Underride: s.Underride}
 }
 
 // withKind returns s with other rules of a kind, which must exist.

@@ -26,6 +26,7 @@ const (
 	maxText          = 512  // bytes of a type, a state key, a tag
 	maxTimeline      = 100
 	maxToDevice      = 100
+	maxThreads       = 100 // subscriptions to threads
 )
 
 // Request is what a client asks for. User is who "$ME" stands for.
@@ -64,6 +65,7 @@ type Extensions struct {
 	AccountData *Scope
 	Receipts    *Scope
 	Typing      *Scope
+	Threads     int // how many subscriptions to threads; 0 where nothing is asked of them
 }
 
 // ToDevice asks for messages to the device.
@@ -123,6 +125,10 @@ type body struct {
 		AccountData scope `json:"account_data"`
 		Receipts    scope `json:"receipts"`
 		Typing      scope `json:"typing"`
+		Threads     struct {
+			Enabled bool `json:"enabled"`
+			Limit   *int `json:"limit"`
+		} `json:"io.element.msc4308.thread_subscriptions"`
 	} `json:"extensions"`
 }
 
@@ -201,10 +207,10 @@ func Parse(raw json.RawMessage, user id.UserID) (*Request, error) {
 func (r *Request) extensions(b *body) error {
 	x := &b.Extensions
 	if x.ToDevice.Enabled {
-		r.Extensions.ToDevice = &ToDevice{Limit: maxToDevice, Since: x.ToDevice.Since}
-		if x.ToDevice.Limit != nil {
-			r.Extensions.ToDevice.Limit = max(1, min(*x.ToDevice.Limit, maxToDevice))
-		}
+		r.Extensions.ToDevice = &ToDevice{Limit: atMost(maxToDevice, x.ToDevice.Limit), Since: x.ToDevice.Since}
+	}
+	if x.Threads.Enabled {
+		r.Extensions.Threads = atMost(maxThreads, x.Threads.Limit)
 	}
 	r.Extensions.E2EE = x.E2EE.Enabled
 	for _, s := range []struct {
@@ -219,6 +225,14 @@ func (r *Request) extensions(b *body) error {
 		}
 	}
 	return nil
+}
+
+// atMost is a limit that a client may have asked for, of at least 1.
+func atMost(most int, asked *int) int {
+	if asked == nil {
+		return most
+	}
+	return max(1, min(*asked, most))
 }
 
 // compiler checks the parts of a request.

@@ -18,9 +18,9 @@ import (
 func (v *slide) extensions() error {
 	x := &v.q.Asked.Extensions
 	// Who asks for something else than with the position that they come with has to be told all of it.
-	now := x.AccountData.Text() + "\n" + x.Receipts.Text()
-	before := strings.SplitN(v.answer.extras+"\n", "\n", 3)
-	anewData, anewReceipts := before[0] != x.AccountData.Text(), before[1] != x.Receipts.Text()
+	now := x.AccountData.Text() + "\n" + x.Receipts.Text() + "\n" + threadsText(x)
+	before := strings.SplitN(v.answer.extras+"\n\n", "\n", 4)
+	anewData, anewReceipts, anewThreads := before[0] != x.AccountData.Text(), before[1] != x.Receipts.Text(), before[2] != threadsText(x)
 	v.answer.extras = now
 	o := opened{}
 	if x.ToDevice != nil {
@@ -42,6 +42,11 @@ func (v *slide) extensions() error {
 			return fmt.Errorf("load key counts: %w", err)
 		}
 		v.buf = appendCounts(v.buf, counts)
+	}
+	if x.Threads > 0 {
+		if err := v.threadsExtension(&o, anewThreads); err != nil {
+			return err
+		}
 	}
 	for _, part := range []struct {
 		scope *sliding.Scope

@@ -210,21 +210,21 @@ func (r *room) events(o *opened, t timeline, state stateDelta) error {
 	return nil
 }
 
-// accountData writes what the user keeps for the room, as far as it is new to the client.
+// accountData writes what the user keeps for the room, as far as it is new to the client. A room that is new to it has the list, be it empty.
 func (r *room) accountData(o *opened) {
-	list := r.rooms[r.m.RoomID]
-	inner := opened{start: len(r.buf)}
+	list := slices.DeleteFunc(slices.Clone(r.rooms[r.m.RoomID]), func(d storage.AccountData) bool {
+		return !r.Filter.Room.AccountData.Match("", d.Type, string(r.m.RoomID), false)
+	})
+	if len(list) == 0 && r.after != everything {
+		return
+	}
+	r.member(o, `"account_data":{"events":[`)
+	inner := opened{}
 	for _, d := range list {
-		if !r.Filter.Room.AccountData.Match("", d.Type, string(r.m.RoomID), false) {
-			continue
-		}
-		if inner.items == 0 {
-			r.member(o, `"account_data":{"events":[`)
-		}
 		r.item(&inner)
 		r.contentEvent(d.Type, d.Content)
 	}
-	r.closeList(inner, `]}`)
+	r.buf = append(r.buf, `]}`...)
 }
 
 // receipts reads the receipts that are new to the client.

@@ -152,7 +152,7 @@ func TestFilters(t *testing.T) {
 		{"rooms that are not wanted are absent", `{"room":{"not_rooms":["!b:one"]}}`, "rooms.join." + path("!b:one"), ""},
 		{"a timeline of no events is limited", `{"room":{"timeline":{"limit":0}}}`, "rooms.join." + path("!b:one") + ".timeline.events", "[]"},
 		{"account data", `{"account_data":{"not_types":["*"]}}`, "account_data", ""},
-		{"account data of rooms", `{"room":{"account_data":{"not_types":["*"]}}}`, "rooms.join." + path("!a:one") + ".account_data", ""},
+		{"account data of rooms", `{"room":{"account_data":{"not_types":["*"]}}}`, "rooms.join." + path("!a:one") + ".account_data.events", "[]"},
 		{"chosen fields", `{"event_fields":["content.x"],"room":{"timeline":{"limit":1}}}`,
 			"rooms.join." + path("!a:one") + ".timeline.events", `[{"content":{"x":1}}]`},
 		{"the federation's format", `{"event_format":"federation","room":{"timeline":{"limit":1}}}`,

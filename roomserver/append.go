@@ -26,11 +26,11 @@ type head struct {
 	wake    map[id.UserID]bool     // who must look, beside the joined users
 	awake   map[id.ServerName]bool // servers for which there is something in the outbox
 
-	searchable bool // there is text that the search index has yet to see
-	joiners []id.UserID            // our users who have joined
-	last    int64
-	guests  string        // guest_access when the room was opened
-	signed  []recommended // events that are to be added in place of new ones
+	searchable bool        // there is text that the search index has yet to see
+	joiners    []id.UserID // our users who have joined
+	last       int64
+	guests     string        // guest_access when the room was opened
+	signed     []recommended // events that are to be added in place of new ones
 }
 
 // open loads a room that exists here. The error for any other is 404 M_NOT_FOUND.
@@ -490,6 +490,10 @@ func (h *head) index(e *storage.Event, content gjson.Result) error {
 	}
 	if h.s.local(e.Sender) {
 		return nil
+	}
+	// What others say of their events may have come before them.
+	if err := h.tx.FindChildren(e); err != nil {
+		return err
 	}
 	return h.redactLate(e)
 }

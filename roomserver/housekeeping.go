@@ -3,6 +3,7 @@ package roomserver
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/hearthd/hearth/storage"
@@ -18,21 +19,18 @@ const (
 
 // Run does the housekeeping of rooms until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	s.searchable() // a crash may have left some
-	tidy := s.clock.NewTimer(tidyEvery)
-	defer func() { tidy.Stop() }()
+	var indexing sync.WaitGroup
+	defer indexing.Wait()
+	indexing.Go(func() { s.followForSearch(ctx) })
 	for {
+		timer := s.clock.NewTimer(tidyEvery)
 		select {
-		case <-tidy.C():
+		case <-timer.C():
 			if err := s.tidy(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("room housekeeping failed", slog.Any("error", err))
 			}
-			tidy = s.clock.NewTimer(tidyEvery)
-		case <-s.indexing:
-			if err := s.indexSoon(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("indexing for the search failed", slog.Any("error", err))
-			}
 		case <-ctx.Done():
+			timer.Stop()
 			return nil
 		}
 	}

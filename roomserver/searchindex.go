@@ -2,13 +2,14 @@ package roomserver
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/hearthd/hearth/storage"
 )
 
 const (
-	// indexDelay is how long the search index waits for company, and indexBatch how many events one transaction shows it.
+	// indexDelay is how long the search index waits for company, on the machine's clock, and indexBatch how many events one transaction shows it.
 	indexDelay = time.Second
 	indexBatch = 500
 )
@@ -21,14 +22,25 @@ func (s *Server) searchable() {
 	}
 }
 
-func (s *Server) indexSoon(ctx context.Context) error {
-	timer := s.clock.NewTimer(indexDelay)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return s.CatchUpSearch(ctx)
-	case <-ctx.Done():
-		return ctx.Err()
+// followForSearch has the search index follow until ctx ends.
+func (s *Server) followForSearch(ctx context.Context) {
+	s.searchable() // a crash may have left something
+	for {
+		select {
+		case <-s.indexing:
+		case <-ctx.Done():
+			return
+		}
+		timer := time.NewTimer(indexDelay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		if err := s.CatchUpSearch(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("indexing for the search failed", slog.Any("error", err))
+		}
 	}
 }
 

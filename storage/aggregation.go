@@ -5,12 +5,6 @@ import "github.com/hearthd/hearth/internal/id"
 // What events are told of their children is read for many parents with one query each, and never reads annotations, of which popular
 // events have thousands and which are not aggregated.
 
-// Parents is which of several events have children that are aggregated; most have none.
-func (tx *ReadTx) Parents(events []id.EventID) ([]id.EventID, error) {
-	return collect(tx, scanOne[id.EventID], `select distinct parent from relations
-		where `+tx.inTexts("parent", 1)+` and rel_type in ('m.replace', 'm.reference', 'm.thread')`, list(events))
-}
-
 // Aggregated is the m.replace and m.reference relations to any of several events, by parent and oldest first; most events have none.
 func (tx *ReadTx) Aggregated(parents []id.EventID) (map[id.EventID][]Relation, error) {
 	rows, err := tx.relations(`select parent, rel_type, child, room, type, sender, aggregation from relations

@@ -39,6 +39,7 @@ type Event struct {
 	Status      EventStatus
 	Replaces    int64 // number of the state event that this one took the place of
 	RedactedBy  int64 // number of the redaction
+	HasChildren bool  // other events relate to it, or did, in a way that it is shown with
 	TxnDevice   id.DeviceID
 	TxnID       string
 	JSON        []byte // as the federation sees it
@@ -111,14 +112,14 @@ func (e *Event) Copy() *Event {
 	return &Event{
 		NID: e.NID, Pos: e.Pos, ID: e.ID, Room: e.Room, RoomID: e.RoomID, Type: e.Type, StateKey: e.StateKey, Sender: e.Sender, Depth: e.Depth,
 		TS: e.TS, StateBefore: e.StateBefore, StateAfter: e.StateAfter, Status: e.Status, Replaces: e.Replaces, RedactedBy: e.RedactedBy,
-		TxnDevice: e.TxnDevice, TxnID: e.TxnID, JSON: e.JSON,
+		HasChildren: e.HasChildren, TxnDevice: e.TxnDevice, TxnID: e.TxnID, JSON: e.JSON,
 	}
 }
 
 func (e *Event) size() int { return 2*len(e.JSON) + 400 }
 
 const eventColumns = `nid, pos, event_id, room, type, state_key, sender, depth, ts, state_before, state_after, status, replaces, redacted_by,
-	txn_device, txn_id, json`
+	has_children, txn_device, txn_id, json`
 
 type eventRow struct {
 	Event
@@ -129,7 +130,7 @@ type eventRow struct {
 func scanEvent(r rowScanner) (*eventRow, error) {
 	e := &eventRow{}
 	err := r.Scan(&e.NID, &e.Pos, &e.ID, &e.Room, &e.typ, &e.stateKey, &e.sender, &e.Depth, &e.TS, &e.StateBefore, &e.StateAfter, &e.Status,
-		&e.Replaces, &e.RedactedBy, &e.TxnDevice, &e.TxnID, &e.JSON)
+		&e.Replaces, &e.RedactedBy, &e.HasChildren, &e.TxnDevice, &e.TxnID, &e.JSON)
 	return e, err
 }
 
@@ -310,9 +311,9 @@ func (tx *Tx) AddEvent(e *Event) error {
 		}
 		key = &k
 	}
-	_, err = tx.exec(`insert into events (`+eventColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+	_, err = tx.exec(`insert into events (`+eventColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 		e.NID, e.Pos, string(e.ID), e.Room, typ, key, sender, e.Depth, e.TS, e.StateBefore, e.StateAfter, int64(e.Status), e.Replaces, e.RedactedBy,
-		string(e.TxnDevice), e.TxnID, e.JSON)
+		e.HasChildren, string(e.TxnDevice), e.TxnID, e.JSON)
 	if err != nil {
 		return err
 	}

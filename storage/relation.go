@@ -2,6 +2,8 @@ package storage
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/hearthd/hearth/internal/id"
 )
@@ -19,6 +21,22 @@ type Relation struct {
 	Key     string // of an annotation
 }
 
+// aggregated is the types of relations with which the parent is shown.
+//
+// Spec: client-server-api#aggregations-of-child-events
+var aggregated = map[string]bool{"m.replace": true, "m.reference": true, "m.thread": true}
+
+// FindChildren notes that an event has children that came before it.
+func (tx *Tx) FindChildren(e *Event) error {
+	changed, err := tx.exec(`update events set has_children = 1 where nid = $1 and has_children = 0
+		and exists (select 1 from relations where parent = $2 and `+tx.inTexts("rel_type", 3)+`)`,
+		e.NID, string(e.ID), list(slices.Collect(maps.Keys(aggregated))))
+	if err == nil && changed > 0 {
+		tx.eventChanged(e.NID)
+	}
+	return err
+}
+
 // AddRelation stores a relation; for m.thread it also moves the thread to the end of the room's threads.
 func (tx *Tx) AddRelation(r Relation) error {
 	typ, err := tx.intern(r.Type)
@@ -31,8 +49,18 @@ func (tx *Tx) AddRelation(r Relation) error {
 	}
 	_, err = tx.exec(`insert into relations (parent, rel_type, child, room, type, sender, aggregation) values ($1, $2, $3, $4, $5, $6, $7)`,
 		string(r.Parent), r.RelType, r.Child, r.Room, typ, sender, r.Key)
-	if err != nil || r.RelType != "m.thread" {
+	if err != nil || !aggregated[r.RelType] {
 		return err
+	}
+	var parent int64
+	err = tx.queryRow(`update events set has_children = 1 where event_id = $1 and has_children = 0 returning nid`, string(r.Parent)).Scan(&parent)
+	if err == nil {
+		tx.eventChanged(parent)
+	} else if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if r.RelType != "m.thread" {
+		return nil
 	}
 	_, err = tx.exec(`insert into threads (room, root, latest, replies) values ($1, $2, $3, 1)
 		on conflict (room, root) do update set replies = threads.replies + 1,
@@ -79,20 +107,6 @@ func (tx *ReadTx) Relations(parent id.EventID, relType string) ([]Relation, erro
 		args = append(args, relType)
 	}
 	return tx.relations(sql, args...)
-}
-
-// RelationsOf is the relations to any of several events, by parent and oldest first; most events have none.
-func (tx *ReadTx) RelationsOf(parents []id.EventID) (map[id.EventID][]Relation, error) {
-	rows, err := tx.relations(`select parent, rel_type, child, room, type, sender, aggregation from relations
-		where `+tx.inTexts("parent", 1)+` order by child`, list(parents))
-	if err != nil {
-		return nil, err
-	}
-	out := map[id.EventID][]Relation{}
-	for _, r := range rows {
-		out[r.Parent] = append(out[r.Parent], r)
-	}
-	return out, nil
 }
 
 func (tx *ReadTx) relations(sql string, args ...any) ([]Relation, error) {

@@ -39,11 +39,6 @@ func TestRelationsLastUntilTheirEventIsRedacted(t *testing.T) {
 				return err
 			}
 			same(t, "edits", all[1:2], got)
-			of, err := tx.RelationsOf([]id.EventID{parent.ID, lonely.ID})
-			if err != nil {
-				return err
-			}
-			same(t, "by parent", map[id.EventID][]storage.Relation{parent.ID: all}, of)
 			up, err := tx.ParentOf(edit.Pos)
 			if err != nil {
 				return err

@@ -122,11 +122,12 @@ func TestAggregations(t *testing.T) {
 		first, second := relate(bobOne, "m.thread"), relate(eveOne, "m.thread")
 		both := []id.EventID{root.ID, plain.ID}
 		viewing(t, s, func(tx *storage.ReadTx) error {
-			parents, err := tx.Parents(both)
-			if err != nil {
-				return err
+			for event, has := range map[id.EventID]bool{root.ID: true, plain.ID: false, edit.ID: false} {
+				e, err := tx.Event(event)
+				if err != nil || e.HasChildren != has {
+					t.Errorf("%s is taken to have children: %v, %v", e.JSON, !has, err)
+				}
 			}
-			same(t, "parents", []id.EventID{root.ID}, parents)
 			aggregated, err := tx.Aggregated(both)
 			if err != nil {
 				return err
@@ -346,4 +347,26 @@ func TestSettledWaitsForOnCommit(t *testing.T) {
 	if err := s.Settled(context.Background(), pos+100); err != nil {
 		t.Errorf("for what nobody here has done: %v", err)
 	}
+}
+
+func TestChildrenMayComeBeforeTheirParent(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		r := storagetest.NewRoom(t, s, "!r:one", aliceOne)
+		late, lonely := r.Message(aliceOne, "late"), r.Message(aliceOne, "lonely")
+		r.Event(bobOne, "m.room.message", `{"body":"x","m.relates_to":{"rel_type":"m.reference","event_id":"$elsewhere"}}`)
+		annotation := `{"m.relates_to":{"rel_type":"m.annotation","event_id":"` + string(lonely.ID) + `","key":"k"}}`
+		r.Event(bobOne, "m.reaction", annotation)
+		updating(t, s, func(tx *storage.Tx) error {
+			parent := late.Copy()
+			parent.ID = "$elsewhere"
+			return errors.Join(tx.FindChildren(parent), tx.FindChildren(lonely))
+		})
+		viewing(t, s, func(tx *storage.ReadTx) error {
+			events, err := tx.EventsAt([]int64{late.NID, lonely.NID})
+			if err == nil && (!events[0].HasChildren || events[1].HasChildren) {
+				t.Errorf("the parent has children: %v, who is only liked: %v", events[0].HasChildren, events[1].HasChildren)
+			}
+			return err
+		})
+	})
 }

@@ -1,7 +1,6 @@
 package clientevent
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -26,24 +25,14 @@ type children struct {
 //
 // Spec: client-server-api#aggregations-of-child-events
 func (b *Batch) bundle(tx *storage.ReadTx, events []*storage.Event) error {
-	candidates := make([]id.EventID, 0, len(events))
+	parents := map[id.EventID]*storage.Event{}
 	for _, ev := range events {
-		if ev.StateKey == nil {
-			candidates = append(candidates, ev.ID)
-		}
-	}
-	if len(candidates) == 0 {
-		return nil
-	}
-	having, err := tx.Parents(candidates)
-	if err != nil || len(having) == 0 {
-		return err
-	}
-	parents := make(map[id.EventID]*storage.Event, len(having))
-	for _, ev := range events {
-		if ev.StateKey == nil && slices.Contains(having, ev.ID) {
+		if ev.HasChildren && ev.StateKey == nil {
 			parents[ev.ID] = ev
 		}
+	}
+	if len(parents) == 0 {
+		return nil
 	}
 	found := map[id.EventID]*children{}
 	if err := b.threads(tx, parents, found); err != nil {

@@ -23,7 +23,7 @@ build: setup
 test: setup
 	$(GO) test -timeout 30m ./...
 
-# The compiler and libvips. The script says what it installs, and what to do where it cannot.
+# The compiler, and libvips for the running server. The script says what it installs, and what to do where it cannot.
 setup:
 	@GO="$(GO)" build/setup.sh
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that Hearth can be built here: Go, a C compiler, pkg-config and libvips. On Debian and its kin it installs what is
-# missing, elsewhere it says what to install.
+# Makes sure that Hearth can be built and run here: Go and a C compiler, and libvips, which the running server looks for when the first
+# thumbnail is wanted. On Debian and its kin it installs what is missing, elsewhere it says what to install.
 set -euo pipefail
 
 go=${GO:-go}
@@ -12,17 +12,22 @@ fi
 cc=$("$go" env CC)
 packages=()
 command -v "${cc%% *}" >/dev/null || packages+=(gcc libc6-dev)
-command -v pkg-config >/dev/null || packages+=(pkg-config)
-pkg-config --exists 'vips >= 8.12' 2>/dev/null || packages+=(libvips-dev)
+# The library alone, no headers: nothing is linked with it.
+have_libvips() {
+	PATH=$PATH:/sbin:/usr/sbin
+	if command -v ldconfig >/dev/null && ldconfig -p 2>/dev/null | grep -q 'libvips\.so\.42'; then return; fi
+	ls /usr/lib/libvips.so.42 /usr/local/lib/libvips*42* /opt/homebrew/lib/libvips.42.dylib 2>/dev/null | grep -q .
+}
+have_libvips || packages+=(libvips42)
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
 	cat >&2 <<-TEXT
-		Hearth needs a C compiler, pkg-config and libvips 8.12 or newer with its headers. Please install them:
-		  Fedora   dnf install gcc pkgconf-pkg-config vips-devel
-		  Arch     pacman -S gcc pkgconf libvips
-		  Alpine   apk add build-base pkgconf vips-dev
-		  macOS    brew install pkg-config vips
+		Hearth needs a C compiler, and libvips 8.13 or newer for thumbnails. Please install them:
+		  Fedora   dnf install gcc vips
+		  Arch     pacman -S gcc libvips
+		  Alpine   apk add build-base vips vips-heif
+		  macOS    brew install vips
 		Then run make again.
 	TEXT
 	exit 1
@@ -36,7 +41,7 @@ if [ "$(id -u)" != 0 ]; then
 	fi
 	sudo=(sudo)
 fi
-echo "Installing ${packages[*]} (apt-get), which Hearth is built with."
+echo "Installing ${packages[*]} (apt-get), which Hearth needs."
 export DEBIAN_FRONTEND=noninteractive
 "${sudo[@]}" apt-get update -q
 "${sudo[@]}" apt-get install -q -y --no-install-recommends "${packages[@]}"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
 )
 
 // The names A1 to A14 are those of MEDIA.md.
@@ -266,6 +267,56 @@ func TestThumbnailsAreKeptAndMendThemselves(t *testing.T) {
 	expect(t, "another thumbnail of a lost file", r.get(strings.ReplaceAll(path, "32", "90"), "alice"), 404, merr.NotFound)
 	if !strings.Contains(r.log.String(), "the file of a media is missing") {
 		t.Error("the loss is not logged")
+	}
+}
+
+func TestASmallThumbnailIsMadeOfALargerOne(t *testing.T) {
+	r := newRig(t)
+	mxc := r.upload(picture(t, 1000, 500), "image/png", "")
+	path := "/_matrix/client/v1/media/thumbnail/" + mxcPath(mxc)
+	expect(t, "the larger one", r.get(path+"?width=320&height=240", "alice"), 200, "")
+	// From here on nothing can be made of the media itself.
+	s, err := r.blobs.Stage(t.Context(), strings.NewReader("no picture any more"), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Discard()
+	m := r.row(mxc)
+	m.Blob = string(s.Hash)
+	small, err := r.makeNow(t.Context(), m, storage.Thumbnail{Media: m.NID, Width: 64, Height: 48, Method: methodCrop})
+	if err != nil || small.ContentType != "image/png" {
+		t.Errorf("a small one: %+v, %v", small, err)
+	}
+	for what, size := range map[string]storage.Thumbnail{
+		"one more than half as large":    {Width: 640, Height: 480, Method: methodScale},
+		"one of which too much is cut":   {Width: 96, Height: 96, Method: methodCrop},
+		"one that might move":            {Width: 64, Height: 48, Method: methodCrop, Animated: true},
+		"one of the size of the largest": {Width: 320, Height: 240, Method: methodScale},
+	} {
+		size.Media = m.NID
+		if _, err := r.makeNow(t.Context(), m, size); err == nil {
+			t.Errorf("%s was not made of the media", what)
+		}
+	}
+}
+
+func TestWithoutLibvipsStillPicturesStandForTheirThumbnails(t *testing.T) {
+	r := newRig(t)
+	for _, tt := range []struct {
+		name, data, contentType string
+		serves                  bool
+	}{
+		{"a still", picture(t, 300, 300), "image/png", true},
+		{"text", "no picture", "", false},
+	} {
+		m := r.row(r.upload(tt.data, "image/png", ""))
+		got, err := r.instead(m, storage.Thumbnail{Media: m.NID, Width: 32, Height: 32, Method: methodCrop})
+		if tt.serves != (err == nil) || got.ContentType != tt.contentType || got.Blob != "" {
+			t.Errorf("%s: %+v, %v", tt.name, got, err)
+		}
 	}
 }
 

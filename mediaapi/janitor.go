@@ -25,6 +25,7 @@ const (
 // Run does the housekeeping until ctx ends: pending uploads that were given up, link previews that expired, copies of other servers' media
 // that are too old or too many, files that a crash left behind. It returns when everything the service started has ended.
 func (s *Service) Run(ctx context.Context) error {
+	defer s.thumbs.Close()
 	defer s.work.Stop()
 	for {
 		if err := s.Tidy(ctx); err != nil && ctx.Err() == nil {

@@ -65,9 +65,11 @@ func newRig(t *testing.T, change ...func(*config.Media)) *rig {
 		t: t, clock: clock.NewFake(start), store: storagetest.Open(t), blobs: blobs, remote: &fakeRemote{}, cfg: cfg,
 		metrics: prometheus.NewRegistry(), log: &lockedBuffer{},
 	}
+	thumbs := thumbnail.New(thumbnail.Limits{}, 2)
+	t.Cleanup(thumbs.Close)
 	r.Service, err = New(Parts{
 		Server: "hs1", Store: r.store, Blobs: blobs, Hub: hub.New(0), Clock: r.clock, Config: cfg,
-		Thumbnails: thumbnail.New(thumbnail.Limits{}, 2), Web: safehttp.New(safehttp.NewGuard(nil, nil), "test"), Remote: r.remote,
+		Thumbnails: thumbs, Web: safehttp.New(safehttp.NewGuard(nil, nil), "test"), Remote: r.remote,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.metrics,
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -138,16 +139,20 @@ func (s *Service) make(ctx context.Context, a ask, m storage.Media, size storage
 }
 
 func (s *Service) makeNow(ctx context.Context, m storage.Media, t storage.Thumbnail) (storage.Thumbnail, error) {
-	f, err := s.blobs.Open(blob.Hash(m.Blob))
-	if err != nil {
-		return t, fmt.Errorf("open %s: %w", m.MXC, err)
-	}
-	defer f.Close()
 	spec := thumbnail.Spec{Width: t.Width, Height: t.Height, Animated: t.Animated}
 	if t.Method == methodCrop {
 		spec.Method = thumbnail.Crop
 	}
+	f, err := s.openSource(ctx, m, spec)
+	if err != nil {
+		return t, err
+	}
+	defer f.Close()
 	result, err := s.thumbs.Make(ctx, f, f.Size, spec)
+	if errors.Is(err, thumbnail.ErrUnavailable) {
+		s.log.Error("thumbnail not made", slog.Any("error", err))
+		return s.instead(m, t)
+	}
 	if err != nil {
 		return t, notMade(m, err)
 	}
@@ -163,6 +168,61 @@ func (s *Service) makeNow(ctx context.Context, m storage.Media, t storage.Thumbn
 	defer staged.Discard()
 	t.Blob, t.Size = string(staged.Hash), staged.Size
 	return t, s.keepThumbnail(ctx, t, staged)
+}
+
+// openSource opens what a thumbnail is made of: the media, or a thumbnail of it that is at least twice as large as what is wanted, so that
+// nothing of it can be told apart from one made of the media. Decoding a photo is most of the work.
+func (s *Service) openSource(ctx context.Context, m storage.Media, spec thumbnail.Spec) (*blob.File, error) {
+	if !spec.Animated {
+		var larger storage.Thumbnail
+		err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+			larger, err = tx.LargerThumbnail(m.NID, 2*spec.Width, 2*spec.Height)
+			return err
+		})
+		switch {
+		case err == nil:
+			if f, ok := s.openLarger(larger, spec); ok {
+				return f, nil
+			}
+		case !errors.Is(err, storage.ErrNotFound):
+			return nil, fmt.Errorf("look for a larger thumbnail: %w", err)
+		}
+	}
+	f, err := s.blobs.Open(blob.Hash(m.Blob))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", m.MXC, err)
+	}
+	return f, nil
+}
+
+// openLarger opens a thumbnail if the wanted one can be made of it; its file may be lost.
+func (s *Service) openLarger(t storage.Thumbnail, spec thumbnail.Spec) (*blob.File, bool) {
+	f, err := s.blobs.Open(blob.Hash(t.Blob))
+	if err != nil {
+		return nil, false
+	}
+	info, err := thumbnail.Probe(f, f.Size)
+	if err != nil || !spec.Halves(info) {
+		f.Close()
+		return nil, false
+	}
+	return f, true
+}
+
+// instead serves the media itself where thumbnails cannot be made, if that is a still picture that clients show. It is not kept as the
+// thumbnail: libvips may be there tomorrow.
+func (s *Service) instead(m storage.Media, t storage.Thumbnail) (storage.Thumbnail, error) {
+	f, err := s.blobs.Open(blob.Hash(m.Blob))
+	if err != nil {
+		return t, fmt.Errorf("open %s: %w", m.MXC, err)
+	}
+	defer f.Close()
+	info, err := thumbnail.Probe(f, f.Size)
+	if err != nil || info.Frames > 1 || !info.Format.Shown() {
+		return t, merr.New(merr.Unknown, "This server cannot make thumbnails: libvips is not installed on it").WithStatus(400)
+	}
+	t.ContentType, t.Size = info.Format.ContentType(), m.Size
+	return t, nil
 }
 
 func (s *Service) keepThumbnail(ctx context.Context, t storage.Thumbnail, staged *blob.Staged) error {

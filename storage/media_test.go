@@ -128,6 +128,41 @@ func TestMediaRows(t *testing.T) {
 	})
 }
 
+func TestTheSmallestOfTheLargerThumbnailsIsFound(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		m := upload("one", "b1", 10)
+		of := func(width, height int, method, blob string, animated bool) storage.Thumbnail {
+			return storage.Thumbnail{Width: width, Height: height, Method: method, Blob: blob, Animated: animated, Size: 3, ContentType: "image/png"}
+		}
+		good := of(640, 480, "scale", "t640", false)
+		mediaUpdate(t, s, func(tx *storage.Tx) (err error) {
+			if m.NID, err = tx.InsertMedia(m); err != nil {
+				return err
+			}
+			good.Media = m.NID
+			for _, th := range []storage.Thumbnail{
+				of(800, 600, "scale", "t800", false), good, of(320, 240, "scale", "t320", false), of(640, 640, "crop", "cut", false),
+				of(640, 480, "scale", "moves", true), of(600, 600, "scale", "", false),
+			} {
+				th.Media = m.NID
+				if err := tx.InsertThumbnail(th); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		mediaView(t, s, func(tx *storage.ReadTx) error {
+			if got, err := tx.LargerThumbnail(m.NID, 400, 400); got != good || err != nil {
+				t.Errorf("%+v, error %v", got, err)
+			}
+			if _, err := tx.LargerThumbnail(m.NID, 801, 10); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("a thumbnail larger than all: %v", err)
+			}
+			return nil
+		})
+	})
+}
+
 func TestDeletingMediaTakesItsThumbnails(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		m := upload("one", "b1", 10)

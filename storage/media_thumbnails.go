@@ -20,6 +20,15 @@ func (tx *ReadTx) Thumbnail(want Thumbnail) (Thumbnail, error) {
 	return t, err
 }
 
+// LargerThumbnail returns the smallest still of all of the media, in a file of its own, that was asked for in at least this size.
+func (tx *ReadTx) LargerThumbnail(media int64, width, height int) (Thumbnail, error) {
+	t := Thumbnail{Media: media, Method: "scale"}
+	err := tx.queryRow(`select width, height, blob, size, content_type from media_thumbnails
+		where media = $1 and method = $2 and animated = $3 and blob <> '' and width >= $4 and height >= $5 order by width limit 1`,
+		media, t.Method, false, width, height).Scan(&t.Width, &t.Height, &t.Blob, &t.Size, &t.ContentType)
+	return t, err
+}
+
 // InsertThumbnail keeps a thumbnail, in place of one that was made for the same request. If its media is gone it is not kept and ErrNotFound
 // returned.
 func (tx *Tx) InsertThumbnail(t Thumbnail) error {

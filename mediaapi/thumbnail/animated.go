@@ -1,28 +1,24 @@
 package thumbnail
 
-import "github.com/davidbyttow/govips/v2/vips"
+import (
+	"context"
+	"io"
+)
 
 // animate makes an animated WebP of a GIF or an animated WebP. libvips holds the frames as one tall picture that it streams through,
 // and carries the delays and the loop count along.
-func animate(data []byte, b box) (Result, error) {
-	if err := rehearse(data); err != nil {
-		return Result{}, err
-	}
-	img, err := load(data, b, -1)
-	if err != nil {
-		return Result{}, err
-	}
-	defer img.Close()
-	if err := finish(img, b); err != nil {
-		return Result{}, err
-	}
-	return exportAnimation(img, b)
+func (m *Maker) animate(ctx context.Context, src io.ReaderAt, size int64, b box) (Result, error) {
+	j := jobFor(size, b)
+	j.pages = -1
+	return m.animation(ctx, j, src, b)
 }
 
-func exportAnimation(img *vips.ImageRef, b box) (Result, error) {
-	out, err := exportWebP(img, 2)
+// animation has the frames of a job made into a WebP.
+func (m *Maker) animation(ctx context.Context, j job, src io.ReaderAt, b box) (Result, error) {
+	j.opaque, j.transparent, j.quality, j.effort = kindWebP, kindWebP, webpQuality, animationEffort
+	_, out, err := m.process.do(ctx, j, src)
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Bytes: out, ContentType: "image/webp", Width: b.outWidth, Height: b.outHeight, Animated: true}, nil
+	return Result{Bytes: stripWebP(out), ContentType: "image/webp", Width: b.outWidth, Height: b.outHeight, Animated: true}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -47,86 +48,52 @@ type apng struct {
 }
 
 // animatePNG makes an animated WebP of an animated PNG.
-func animatePNG(ctx context.Context, data []byte, b box) (Result, error) {
+func (m *Maker) animatePNG(ctx context.Context, src io.ReaderAt, size int64, b box) (Result, error) {
+	data := make([]byte, size)
+	if n, err := src.ReadAt(data, 0); int64(n) < size {
+		return Result{}, fmt.Errorf("read image: %w", noEOF(err))
+	}
 	a, err := parseAPNG(data)
 	if err != nil {
 		return Result{}, err
 	}
 	rows := b.outHeight * len(a.frames)
 	if rows > maxRollRows || rows*b.outWidth > maxRollPixels {
-		return still(data, Info{Format: PNG}, b)
+		return m.still(ctx, src, size, Info{Format: PNG}, b)
 	}
-	roll := image.NewNRGBA(image.Rect(0, 0, b.outWidth, rows))
-	delays := make([]int, len(a.frames))
-	filled := 0
-	err = a.play(func(n int, canvas *image.RGBA) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		delays[n] = a.frames[n].delay
-		small, err := shrinkFrame(canvas, b)
-		if err != nil {
-			return err
-		}
-		filled += copy(roll.Pix[filled:], small)
-		return nil
+	// The delays, and behind them the small frames below each other, as the process wants them.
+	roll := make([]byte, 0, 4*len(a.frames)+4*rows*b.outWidth)
+	for _, f := range a.frames {
+		roll = binary.NativeEndian.AppendUint32(roll, uint32(f.delay))
+	}
+	err = a.play(func(canvas *image.RGBA) error {
+		small, err := m.shrinkFrame(ctx, canvas, b)
+		roll = append(roll, small...)
+		return err
 	})
 	if err != nil {
 		return Result{}, err
 	}
-	packed, err := uncompressed(roll)
-	if err != nil {
-		return Result{}, err
-	}
-	img, err := load(packed, box{width: b.outWidth, height: rows}, 1)
-	if err != nil {
-		return Result{}, err
-	}
-	defer img.Close()
-	if err := img.SetPages(len(a.frames)); err != nil {
-		return Result{}, decodeError(err)
-	}
-	if err := img.SetPageHeight(b.outHeight); err != nil {
-		return Result{}, decodeError(err)
-	}
-	if err := img.SetPageDelay(delays); err != nil {
-		return Result{}, decodeError(err)
-	}
-	img.SetInt("loop", a.plays)
-	return exportAnimation(img, b)
+	j := jobFor(int64(len(roll)), b)
+	j.pixelsWidth, j.pixelsHeight, j.frames, j.loop = uint32(b.outWidth), uint32(rows), uint32(len(a.frames)), uint32(a.plays)
+	return m.animation(ctx, j, bytes.NewReader(roll), b)
 }
 
-// shrinkFrame returns the RGBA bytes of the canvas at the size of the box.
-func shrinkFrame(canvas *image.RGBA, b box) ([]byte, error) {
-	packed, err := uncompressed(unmultiply(canvas))
-	if err != nil {
-		return nil, err
+// shrinkFrame returns the pixels of the canvas at the size of the box.
+func (m *Maker) shrinkFrame(ctx context.Context, canvas *image.RGBA, b box) ([]byte, error) {
+	pixels := unmultiply(canvas)
+	j := jobFor(int64(len(pixels)), b)
+	j.pixelsWidth, j.pixelsHeight = uint32(canvas.Rect.Dx()), uint32(canvas.Rect.Dy())
+	j.opaque, j.transparent = kindPixels, kindPixels
+	_, small, err := m.process.do(ctx, j, bytes.NewReader(pixels))
+	if err == nil && len(small) != 4*b.outWidth*b.outHeight {
+		err = broken("APNG frame of %d bytes", len(small))
 	}
-	img, err := load(packed, b, 1)
-	if err != nil {
-		return nil, err
-	}
-	defer img.Close()
-	if err := finish(img, b); err != nil {
-		return nil, err
-	}
-	if !img.HasAlpha() {
-		if err := img.AddAlpha(); err != nil {
-			return nil, decodeError(err)
-		}
-	}
-	small, err := img.ToBytes()
-	if err != nil {
-		return nil, decodeError(err)
-	}
-	if len(small) != 4*b.outWidth*b.outHeight {
-		return nil, broken("APNG frame of %d bytes", len(small))
-	}
-	return small, nil
+	return small, err
 }
 
 // play composes the frames one after the other; show must not keep the canvas.
-func (a *apng) play(show func(n int, canvas *image.RGBA) error) error {
+func (a *apng) play(show func(canvas *image.RGBA) error) error {
 	canvas := image.NewRGBA(a.canvas())
 	var saved *image.RGBA
 	for n, f := range a.frames {
@@ -147,7 +114,7 @@ func (a *apng) play(show func(n int, canvas *image.RGBA) error) error {
 			op = draw.Over
 		}
 		draw.Draw(canvas, f.place, picture, picture.Bounds().Min, op)
-		if err := show(n, canvas); err != nil {
+		if err := show(canvas); err != nil {
 			return err
 		}
 		switch dispose {
@@ -176,7 +143,7 @@ func (a *apng) decode(f *apngFrame) (image.Image, error) {
 	parts = append(parts, bytes.NewReader(appendChunk(nil, "IEND", nil)))
 	picture, err := png.Decode(io.MultiReader(parts...))
 	if err != nil {
-		return nil, decodeError(err)
+		return nil, broken("APNG frame: %v", err)
 	}
 	return picture, nil
 }
@@ -250,30 +217,20 @@ func parseFrame(body []byte) (*apngFrame, error) {
 	}, nil
 }
 
-// uncompressed packs pixels into a PNG without compressing them, which is how they get into libvips.
-func uncompressed(img image.Image) ([]byte, error) {
-	var buf bytes.Buffer
-	encoder := png.Encoder{CompressionLevel: png.NoCompression}
-	if err := encoder.Encode(&buf, img); err != nil {
-		return nil, decodeError(err)
-	}
-	return buf.Bytes(), nil
-}
-
-// unmultiply undoes what image.RGBA does to colours under transparency.
-func unmultiply(in *image.RGBA) *image.NRGBA {
-	out := image.NewNRGBA(in.Bounds())
+// unmultiply returns the pixels, without what image.RGBA does to colours under transparency.
+func unmultiply(in *image.RGBA) []byte {
+	out := make([]byte, len(in.Pix))
 	for i := 0; i+3 < len(in.Pix); i += 4 {
 		alpha := uint32(in.Pix[i+3])
 		switch alpha {
 		case 0:
 		case 255:
-			copy(out.Pix[i:i+4], in.Pix[i:i+4])
+			copy(out[i:i+4], in.Pix[i:i+4])
 		default:
 			for k := range 3 {
-				out.Pix[i+k] = byte((uint32(in.Pix[i+k])*255 + alpha/2) / alpha)
+				out[i+k] = byte((uint32(in.Pix[i+k])*255 + alpha/2) / alpha)
 			}
-			out.Pix[i+3] = byte(alpha)
+			out[i+3] = byte(alpha)
 		}
 	}
 	return out

@@ -35,8 +35,13 @@ func (b box) left() int { return (b.width - b.outWidth) / 2 }
 
 func (b box) top() int { return (b.height - b.outHeight) / 2 }
 
-// shrinksOnLoad reports whether bimg will let libjpeg shrink this picture while decoding; it would hold the whole of it in memory
-// otherwise. It also must not shrink one side to nothing: a banner of 10000 x 20 is shrunk by the factor of its longer side.
-func (b box) shrinksOnLoad(info Info) bool {
-	return info.Width >= 3*b.width && min(b.width, b.height) >= 16
+// jpegShrink returns by how much libjpeg may make the picture smaller while decoding, which costs it the less the smaller it gets: as far
+// as neither side becomes smaller than wanted.
+func (b box) jpegShrink(info Info) uint32 {
+	for _, n := range []int{8, 4, 2} {
+		if info.Width >= n*b.width && info.Height >= n*b.height {
+			return uint32(n)
+		}
+	}
+	return 1
 }

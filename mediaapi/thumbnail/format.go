@@ -37,6 +37,9 @@ func (f Format) ContentType() string {
 	}
 }
 
+// Shown reports whether clients show files of the format, so that a file may stand for its thumbnail.
+func (f Format) Shown() bool { return f >= JPEG && f <= WebP }
+
 // sniffLen is how many leading bytes sniff wants to see.
 const sniffLen = 12
 

@@ -2,8 +2,9 @@
 //
 // It is pure image code: bytes in, bytes out. It knows nothing of HTTP, storage or who asks, keeps no files and no cache.
 // It refuses everything that is not JPEG, PNG (and APNG), GIF, WebP, TIFF, HEIC or AVIF by its own reading of the first bytes;
-// SVG, PDF and whatever ImageMagick, OpenSlide and friends would open never reach a decoder (see vips.go). A decoder is started only
-// after Probe has read the headers and the Limits were found to be kept.
+// SVG, PDF and whatever ImageMagick, OpenSlide and friends would open never reach a decoder (see libvips.c). A decoder is started only
+// after Probe has read the headers and the Limits were found to be kept, and only in a process of its own, which ends when there is nothing
+// to do (see process.go and docs/adr/0014-pictures-in-a-process-of-their-own.md).
 package thumbnail
 
 import (
@@ -22,6 +23,8 @@ var (
 	ErrTooLarge = errors.New("image is too large to thumbnail")
 	// ErrBroken says that the image is damaged, cut short, or contradicts itself.
 	ErrBroken = errors.New("image is damaged")
+	// ErrUnavailable says that there is no libvips on this machine, or that it cannot be used. It is no fault of the image.
+	ErrUnavailable = errors.New("thumbnails cannot be made here")
 	// ErrBadSpec says that the wanted width or height is not positive, or that the method is unknown.
 	ErrBadSpec = errors.New("thumbnail dimensions or method are not valid")
 )
@@ -46,6 +49,12 @@ type Spec struct {
 	Animated bool
 }
 
+// Halves reports whether the thumbnail is at most half as large as the picture it would be made of.
+func (s Spec) Halves(of Info) bool {
+	b := newBox(of, s)
+	return 2*b.width <= of.Width && 2*b.height <= of.Height
+}
+
 // maxSide bounds a wanted width or height, so that a caller's number cannot make the output big. A larger wish is served with this.
 const maxSide = 4096
 
@@ -63,10 +72,11 @@ type Result struct {
 	Original bool
 }
 
-// Maker makes thumbnails, at most a fixed number at a time. It is safe for concurrent use, and several Makers may live in a process.
+// Maker makes thumbnails, at most a fixed number at a time. It is safe for concurrent use. Close it.
 type Maker struct {
-	limits Limits
-	slots  chan struct{}
+	limits  Limits
+	slots   chan struct{}
+	process process
 }
 
 // New returns a Maker that refuses what exceeds the limits (zero fields take the value of DefaultLimits) and that decodes at most
@@ -75,9 +85,11 @@ func New(limits Limits, workers int) *Maker {
 	return &Maker{limits: limits.orDefaults(), slots: make(chan struct{}, max(workers, 1))}
 }
 
+// Close ends what the Maker has started. No thumbnail may be under way.
+func (m *Maker) Close() { m.process.close() }
+
 // Make returns the thumbnail of the size bytes in src. Only headers are read before the limits are checked and a worker is free; then
-// the whole image is read into memory. Waiting for a worker ends with ctx; a decode under way is not interrupted, except between the
-// frames of an animated PNG.
+// the whole image is read into memory. Everything ends with ctx.
 func (m *Maker) Make(ctx context.Context, src io.ReaderAt, size int64, spec Spec) (Result, error) {
 	if spec.Width < 1 || spec.Height < 1 || spec.Method > Crop {
 		return Result{}, ErrBadSpec
@@ -107,22 +119,13 @@ func (m *Maker) Make(ctx context.Context, src io.ReaderAt, size int64, spec Spec
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
-	data, free := allocate(size)
-	defer releaseMemory(info)
-	defer free()
-	if n, err := src.ReadAt(data, 0); int64(n) < size {
-		return Result{}, fmt.Errorf("read image: %w", noEOF(err))
-	}
-	startVips()
 	switch {
 	case spec.Animated && info.Format == PNG:
-		return animatePNG(ctx, data, box)
+		return m.animatePNG(ctx, src, size, box)
 	case spec.Animated:
-		return animate(data, box)
-	case info.Format == JPEG && box.shrinksOnLoad(info):
-		return stillJPEG(data, info, box)
+		return m.animate(ctx, src, size, box)
 	default:
-		return still(data, info, box)
+		return m.still(ctx, src, size, info, box)
 	}
 }
 
@@ -149,12 +152,7 @@ func original(info Info, spec Spec, b box) bool {
 	if info.Frames > 1 && !spec.Animated {
 		return false
 	}
-	switch info.Format {
-	case JPEG, PNG, GIF, WebP:
-		return true
-	default:
-		return false
-	}
+	return info.Format.Shown()
 }
 
 // noEOF makes the end of a file an error a caller can understand where more bytes were promised.

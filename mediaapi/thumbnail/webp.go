@@ -1,10 +1,6 @@
 package thumbnail
 
-import (
-	"encoding/binary"
-
-	"github.com/davidbyttow/govips/v2/vips"
-)
+import "encoding/binary"
 
 // probeWebP walks the chunks of the RIFF container.
 func probeWebP(r *reader) (Info, error) {
@@ -72,16 +68,6 @@ func probeWebP(r *reader) (Info, error) {
 		return Info{}, broken("WebP without a picture")
 	}
 	return info, nil
-}
-
-// exportWebP encodes the picture, or all of its frames, without metadata. The picture must be one that is known to decode: when the
-// encoder of libvips 8.14 meets a damaged frame, it never frees what it was fed from, which is the whole canvas.
-func exportWebP(img *vips.ImageRef, effort int) ([]byte, error) {
-	out, _, err := img.ExportWebp(&vips.WebpExportParams{StripMetadata: true, Quality: webpQuality, ReductionEffort: effort})
-	if err != nil {
-		return nil, decodeError(err)
-	}
-	return stripWebP(out), nil
 }
 
 // stripWebP removes EXIF, XMP and colour profile chunks in place: libvips 8.14 writes an EXIF chunk, the photographer's position and

@@ -1,0 +1,196 @@
+// The process for pictures: the server's own program, started once more by process.go. It turns off into serve before the Go runtime begins,
+// so it consists of libvips and little else. A picture that makes a decoder crash takes nothing along but this process, which holds no keys,
+// opens no files and can write none; when there has been nothing to do for a while it ends, and all its memory goes back.
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+#include "libvips.h"
+#include "picture.h"
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+// The socket that jobs come over.
+#define CONTROL 3
+
+// What libvips may still hold when nothing is under way; more is a leak, and ends the process.
+#define HELD_MOST ((size_t)32 << 20)
+
+static atomic_int under_way;
+
+static int receive(int from, void *to, size_t size) {
+	for (char *at = to; size > 0;) {
+		ssize_t n = recv(from, at, size, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		at += n, size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int deliver(int to, const void *from, size_t size) {
+	for (const char *at = from; size > 0;) {
+		ssize_t n = send(to, at, size, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		at += n, size -= (size_t)n;
+	}
+	return 0;
+}
+
+static void complain(int to, const char *text) {
+	struct hearth_answer answer = {.size = strcspn(text, "\n"), .failed = 1};
+	if (deliver(to, &answer, sizeof answer) == 0)
+		deliver(to, text, answer.size);
+}
+
+static void do_job(int conn) {
+	struct hearth_job job;
+	if (receive(conn, &job, sizeof job))
+		return;
+	void *data = malloc(job.size);
+	if (!data) {
+		complain(conn, "not enough memory");
+		return;
+	}
+	if (receive(conn, data, job.size) == 0) {
+		struct hearth_answer answer = {0};
+		void *out = NULL;
+		size_t size = 0;
+		if (hearth_make(&job, data, &out, &size, &answer.kind)) {
+			complain(conn, hearth_vips.error_buffer());
+			hearth_vips.error_clear();
+		} else {
+			answer.size = size;
+			if (deliver(conn, &answer, sizeof answer) == 0)
+				deliver(conn, out, size);
+			hearth_vips.free(out);
+		}
+	}
+	free(data);
+}
+
+static void *work(void *conn) {
+	do_job((int)(intptr_t)conn);
+	close((int)(intptr_t)conn);
+	hearth_vips.thread_shutdown();
+	atomic_fetch_sub(&under_way, 1);
+	return NULL;
+}
+
+// next_job receives the socket of a job; -1 when the server has closed its end.
+static int next_job(void) {
+	char byte;
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = {&byte, 1};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	ssize_t n;
+	do
+		n = recvmsg(CONTROL, &message, 0);
+	while (n < 0 && errno == EINTR);
+	struct cmsghdr *header = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (!header || header->cmsg_type != SCM_RIGHTS)
+		return -1;
+	int conn;
+	memcpy(&conn, CMSG_DATA(header), sizeof conn);
+	return conn;
+}
+
+static void begin(int conn) {
+	pthread_t thread;
+	pthread_attr_t attr;
+	atomic_fetch_add(&under_way, 1);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, (size_t)2 << 20);
+	if (pthread_create(&thread, &attr, work, (void *)(intptr_t)conn)) {
+		close(conn);
+		atomic_fetch_sub(&under_way, 1);
+	}
+	pthread_attr_destroy(&attr);
+}
+
+// confine takes away what decoding does not need.
+static void confine(void) {
+	struct rlimit none = {0, 0};
+	setrlimit(RLIMIT_CORE, &none);
+	setrlimit(RLIMIT_FSIZE, &none);
+#ifdef __linux__
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+#endif
+	// Who stops the server stops this process by closing the socket.
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+static void serve(int patience) {
+	confine();
+#ifdef __GLIBC__
+	// Big buffers get their own mapping, so that freeing them gives them back; by default glibc raises this threshold up to 32 MiB.
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+	mallopt(M_ARENA_MAX, 2);
+#endif
+	const char *problem = hearth_vips_open();
+	if (problem) {
+		complain(CONTROL, problem);
+		return;
+	}
+	struct hearth_answer ready = {0};
+	if (deliver(CONTROL, &ready, sizeof ready))
+		return;
+	for (int idle = 0; idle < patience;) {
+		struct pollfd control = {.fd = CONTROL, .events = POLLIN};
+		if (poll(&control, 1, 1000) > 0) {
+			int conn = next_job();
+			if (conn < 0)
+				return;
+			begin(conn);
+			idle = 0;
+			continue;
+		}
+		if (atomic_load(&under_way) > 0)
+			continue;
+		if (hearth_vips.tracked_get_mem() > HELD_MOST)
+			return;
+#ifdef __GLIBC__
+		if (idle == 0)
+			malloc_trim(0);
+#endif
+		idle++;
+	}
+}
+
+// begin_as_process runs before main. Only process.go sets the variable, to the seconds that the process waits for another job.
+__attribute__((constructor)) static void begin_as_process(void) {
+	const char *patience = getenv("HEARTH_PICTURE_PROCESS");
+	if (!patience)
+		return;
+	serve(atoi(patience));
+	_exit(0);
+}

@@ -1,0 +1,75 @@
+package thumbnail
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+)
+
+func makeWithOf(t *testing.T, m *Maker) error {
+	t.Helper()
+	data := jpegOf(t, quarters(400, 300), 1)
+	_, err := m.Make(t.Context(), bytes.NewReader(data), int64(len(data)), Spec{Width: 32, Height: 32})
+	return err
+}
+
+func TestTheProcessEndsWhenItHasNothingToDo(t *testing.T) {
+	t.Parallel()
+	m := New(Limits{}, 1)
+	defer m.Close()
+	m.process.patience = time.Second
+	if err := makeWithOf(t, m); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-m.process.ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it is still there")
+	}
+	if err := makeWithOf(t, m); err != nil {
+		t.Errorf("the next picture: %v", err)
+	}
+}
+
+func TestAPictureSurvivesTheEndOfTheProcess(t *testing.T) {
+	t.Parallel()
+	m := New(Limits{}, 1)
+	defer m.Close()
+	for range 5 {
+		if err := makeWithOf(t, m); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.process.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWithoutLibvipsThumbnailsAreUnavailable(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"/bin/false", "/nowhere/hearth"} {
+		m := New(Limits{}, 1)
+		defer m.Close()
+		m.process.program = program
+		if err := makeWithOf(t, m); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", program, err)
+		}
+	}
+}
+
+func TestAClosedMakerHasNoProcess(t *testing.T) {
+	t.Parallel()
+	m := New(Limits{}, 1)
+	m.Close()
+	if err := makeWithOf(t, m); err != nil {
+		t.Fatal(err)
+	}
+	ended := m.process.ended
+	m.Close()
+	select {
+	case <-ended:
+	default:
+		t.Error("the process is still there")
+	}
+}

@@ -61,7 +61,7 @@ func migrations(files fs.FS, d *dialect) ([]migration, error) {
 	return out, nil
 }
 
-// migrate applies every step that the database has not seen yet, each in its own transaction.
+// migrate applies every step that the database has not seen yet, each in its own transaction, or all in one where there is nothing yet.
 func migrate(ctx context.Context, c conn, d *dialect, log *slog.Logger) error {
 	steps, err := migrations(migrationFiles, d)
 	if err != nil {
@@ -93,25 +93,37 @@ func applyMigrations(ctx context.Context, c conn, d *dialect, steps []migration,
 				ErrSchemaTooNew, version, name, known)
 		}
 	}
-	for _, m := range steps {
-		if _, ok := done[m.version]; ok {
-			continue
+	steps = slices.DeleteFunc(steps, func(m migration) bool { _, ok := done[m.version]; return ok })
+	// A database that has nothing yet has nothing to lose: one commit for all of them makes the first start shorter.
+	together := 1
+	if len(done) == 0 {
+		together = max(len(steps), 1)
+	}
+	for batch := range slices.Chunk(steps, together) {
+		if err := applyMigration(ctx, c, d, batch); err != nil {
+			return err
 		}
-		if err := applyMigration(ctx, c, d, m); err != nil {
-			return fmt.Errorf("storage: migration %04d (%s): %w", m.version, m.name, err)
+		for _, m := range batch {
+			log.Debug("storage: schema migrated", "version", m.version, "name", m.name)
 		}
-		log.Debug("storage: schema migrated", "version", m.version, "name", m.name)
 	}
 	return nil
 }
 
-func applyMigration(ctx context.Context, c conn, d *dialect, m migration) error {
+// applyMigration applies steps in one transaction.
+func applyMigration(ctx context.Context, c conn, d *dialect, steps []migration) error {
 	if _, err := c.exec(ctx, d.beginWrite, nil); err != nil {
 		return err
 	}
-	err := c.script(ctx, m.sql)
-	if err == nil {
-		_, err = c.exec(ctx, "insert into schema_version (version, name) values ($1, $2)", []any{m.version, m.name})
+	var err error
+	for _, m := range steps {
+		if err = c.script(ctx, m.sql); err == nil {
+			_, err = c.exec(ctx, "insert into schema_version (version, name) values ($1, $2)", []any{m.version, m.name})
+		}
+		if err != nil {
+			err = fmt.Errorf("storage: migration %04d (%s): %w", m.version, m.name, err)
+			break
+		}
 	}
 	if err == nil {
 		_, err = c.exec(ctx, "commit", nil)

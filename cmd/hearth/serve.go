@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/hearthd/hearth/internal/app"
 	"github.com/hearthd/hearth/internal/config"
@@ -40,6 +41,7 @@ func serve(ctx context.Context, c *call) error {
 	select {
 	case <-a.Ready():
 		greet(c, a, &cfg)
+		defer time.AfterFunc(startPages, releasePages).Stop()
 	case err := <-ended:
 		return errors.Join(err, a.Close())
 	}

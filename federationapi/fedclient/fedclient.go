@@ -5,7 +5,6 @@ package fedclient
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -40,7 +39,7 @@ type Options struct {
 	// Guard judges every address before it is connected to; nil: all are allowed.
 	Guard *safehttp.Guard
 	// RootCAs are the authorities that certificates may come from; nil: those of the system. See RootCAs.
-	RootCAs *x509.CertPool
+	RootCAs Roots
 	// Store keeps failures; nil: they are forgotten with the Client.
 	Store *storage.Store
 	// Clock is the source of time; nil: the machine's.

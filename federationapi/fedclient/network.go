@@ -30,7 +30,7 @@ type network struct {
 	guard    *safehttp.Guard
 	resolver Resolver
 	connect  func(ctx context.Context, network, address string) (net.Conn, error)
-	roots    *x509.CertPool
+	roots    Roots
 	sessions tls.ClientSessionCache
 	open     context.Context // ends when the client is closed; it is no caller's
 	close    context.CancelFunc
@@ -169,8 +169,12 @@ func (n *network) race(ctx context.Context, addrs []netip.Addr, port uint16) (ne
 }
 
 func (n *network) tlsConfig(name string) *tls.Config {
+	var roots *x509.CertPool // nil: those of the system, which crypto/tls reads when it first needs them
+	if n.roots != nil {
+		roots = n.roots()
+	}
 	return &tls.Config{
-		ServerName: name, RootCAs: n.roots, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, ClientSessionCache: n.sessions,
+		ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, ClientSessionCache: n.sessions,
 	}
 }
 

@@ -151,7 +151,7 @@ func (w *world) options() Options {
 	roots := x509.NewCertPool()
 	roots.AddCert(w.ca)
 	return Options{
-		Name: "us.example", KeyID: "ed25519:us", Key: testKey("us"), RootCAs: roots, Resolver: w, Dial: w.dial,
+		Name: "us.example", KeyID: "ed25519:us", Key: testKey("us"), RootCAs: func() *x509.CertPool { return roots }, Resolver: w, Dial: w.dial,
 		Clock: clock.NewFake(time.UnixMilli(1_800_000_000_000)), Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	}
 }

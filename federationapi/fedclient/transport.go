@@ -74,20 +74,30 @@ func (e *dialError) Unwrap() error { return e.err }
 
 // plainClient is for URLs: .well-known files, and files that servers point to. It sends nothing that says who asks.
 func (n *network) plainClient(agent string) *http.Client {
+	dial := func(ctx context.Context, address string) (conn net.Conn, host string, err error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, "", err
+		}
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, "", err
+		}
+		conn, err = n.dial(ctx, target{host, uint16(number)})
+		return conn, host, err
+	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			host, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			number, err := strconv.ParseUint(port, 10, 16)
-			if err != nil {
-				return nil, err
-			}
-			return n.dial(ctx, target{host, uint16(number)})
+			conn, _, err := dial(ctx, address)
+			return conn, err
 		},
-		TLSClientConfig:        n.tlsConfig(""),
-		TLSHandshakeTimeout:    handshakeTimeout,
+		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, host, err := dial(ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			return n.secure(ctx, conn, host)
+		},
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           32,
 		MaxIdleConnsPerHost:    2,

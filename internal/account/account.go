@@ -72,7 +72,7 @@ type Service struct {
 	appservices *appservice.Registry
 }
 
-// New makes the service. It hashes one password, which takes as long as a login does.
+// New makes the service.
 func New(d Deps) (*Service, error) {
 	cfg := d.Config.Get()
 	server, err := id.ParseServerName(cfg.Server.Name)

@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -38,6 +40,8 @@ type hasher struct {
 	slots  chan struct{}
 	// decoy is checked where there is no hash, so that an answer takes as long for users that do not exist.
 	decoy string
+	// garbage is what hashes were computed in since it was last collected, in KiB.
+	garbage atomic.Int64
 }
 
 func newHasher(cfg config.Passwords) (*hasher, error) {
@@ -48,9 +52,28 @@ func newHasher(cfg config.Passwords) (*hasher, error) {
 	if h.params.memory < 8 || h.params.time < 1 {
 		return nil, errors.New("passwords: Argon2id needs at least 8 KiB and one pass")
 	}
-	var err error
-	h.decoy, err = h.hash(context.Background(), rand.Text())
-	return h, err
+	// No password has this hash, or nobody will ever find it.
+	h.decoy = h.params.phc([]byte(rand.Text()[:saltBytes]), []byte(rand.Text() + rand.Text())[:hashBytes])
+	return h, nil
+}
+
+// phc writes a hash down.
+func (p argonParams) phc(salt, sum []byte) string {
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.time, p.threads,
+		b64.EncodeToString(salt), b64.EncodeToString(sum))
+}
+
+// sum computes a hash. What it was computed in is garbage afterwards, far more of it than all requests of a minute leave behind: it is collected
+// when there is as much as hashes may be computed in at the same time. The collector by itself would wait until it is twice as much as the
+// server uses otherwise, and the server would be as large as that from then on.
+func (h *hasher) sum(p argonParams, password string, salt []byte, size int) []byte {
+	out := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, uint32(size))
+	if h.garbage.Add(int64(p.memory)) >= int64(h.params.memory)*int64(cap(h.slots)) {
+		h.garbage.Store(0)
+		runtime.GC()
+	}
+	return out
 }
 
 // slot waits for one of the places in which hashes are computed.
@@ -73,10 +96,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltBytes)
 	rand.Read(salt) // never fails
 	p := h.params
-	sum := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, hashBytes)
-	b64 := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.time, p.threads,
-		b64.EncodeToString(salt), b64.EncodeToString(sum)), nil
+	return p.phc(salt, h.sum(p, password, salt, hashBytes)), nil
 }
 
 // verify checks a password. An empty hash, of no user or one without a password, takes as long as any other and never matches. A match is
@@ -109,7 +129,7 @@ func (h *hasher) verify(ctx context.Context, phc, password string) (match, outda
 	if err != nil {
 		return false, false, err
 	}
-	got := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, uint32(len(want)))
+	got := h.sum(p, password, salt, len(want))
 	match = subtle.ConstantTimeCompare(got, want) == 1 && known
 	return match, match && p != h.params, nil
 }

@@ -6,9 +6,11 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/web"
 )
 
@@ -18,6 +20,8 @@ func (a *API) emailPageRoutes() []web.Route {
 	return []web.Route{
 		{"GET", account.EmailPage, web.None, web.RateLogin, a.emailPage},
 		{"POST", account.EmailPage, web.None, web.RateLogin, a.confirmEmail},
+		{"GET", pusher.UnsubscribePage, web.None, web.RateLogin, a.unsubscribePage},
+		{"POST", pusher.UnsubscribePage, web.None, web.RateLogin, a.unsubscribe},
 	}
 }
 
@@ -74,6 +78,22 @@ func (a *API) confirmEmail(ctx context.Context, r *web.Request) (any, error) {
 		return web.Redirect{Code: http.StatusSeeOther, URL: next}, nil
 	}
 	return a.letterPage(http.StatusOK, letterPage{Text: "Thank you, the address is confirmed. You can close this page and go back to your client."})
+}
+
+func (a *API) unsubscribePage(context.Context, *web.Request) (any, error) {
+	// What the link says stays in it: the button posts to the same URL, as programs do that end letters with one click (RFC 8058).
+	return a.letterPage(http.StatusOK, letterPage{Text: "Do you want no more e-mail about messages that you have missed?", Button: "No more of these"})
+}
+
+func (a *API) unsubscribe(ctx context.Context, r *web.Request) (any, error) {
+	n, err := strconv.ParseInt(r.Query().Get("pusher"), 10, 64)
+	if err != nil {
+		return a.letterProblem(merr.New(merr.InvalidParam, "The link is not right"))
+	}
+	if err := a.pushers.Unsubscribe(ctx, n, r.Query().Get("secret")); err != nil {
+		return a.letterProblem(err)
+	}
+	return a.letterPage(http.StatusOK, letterPage{Text: "You will get no more of these. You can switch them on again in your client."})
 }
 
 // formOf reads the body of a form.

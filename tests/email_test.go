@@ -4,7 +4,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/hearthtest"
 	"github.com/hearthd/hearth/internal/id"
@@ -71,4 +73,46 @@ func TestAnAccountIsMadeKeptAndReopenedByMail(t *testing.T) {
 	again := nobody.Must("POST", "login", hearthtest.LoginRequest("alice", fields{"password": "another password"}))
 	equal(t, "who logs in", again.Get("user_id").Str, string(alice.ID))
 	relay.Empty()
+}
+
+func TestMissedMessagesAreTakenToTheirReaderByMail(t *testing.T) {
+	t.Parallel()
+	relay := mailtest.Start(t, config.EmailSTARTTLS)
+	c := clock.NewFake(noon)
+	a := hearthtest.Start(t, withMail(relay), hearthtest.WithClock(c))
+	alice, bob := a.User("alice"), a.User("bob")
+	proof := prove(t, alice, relay, "account/3pid", "alice@example.org")
+	proof["auth"] = alice.Confirmation()
+	alice.Must("POST", "account/3pid/add", proof)
+	wish := fields{"kind": "email", "app_id": "m.email", "pushkey": "alice@example.org", "app_display_name": "Mail", "device_display_name": "Mail",
+		"lang": "en", "data": fields{}}
+	bob.Refused("POST", "pushers/set", wish, 400, "M_THREEPID_NOT_FOUND")
+	alice.Must("POST", "pushers/set", wish)
+	equal(t, "kind", alice.Get("pushers").Get("pushers.0.kind").Str, "email")
+
+	room := bob.CreateRoom(fields{"name": "Kitchen", "preset": "private_chat", "invite": []any{alice.ID}})
+	alice.Join(room)
+	bob.Say(room, "alice: <dinner> is ready")
+	var l mailtest.Letter
+	for got := false; !got; { // the fake clock goes on until the letter is due
+		c.Advance(time.Minute)
+		l, got = relay.Try()
+	}
+	equal(t, "recipient", l.To, "alice@example.org")
+	if !strings.Contains(l.Subject, "Kitchen") || !strings.Contains(l.Text, "<dinner> is ready") || !strings.Contains(l.HTML, "&lt;dinner&gt;") {
+		t.Errorf("%s: %s %s", l.Subject, l.Text, l.HTML)
+	}
+	u, err := url.Parse(strings.Trim(l.Header.Get("List-Unsubscribe"), "<>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Nobody().Must("GET", u.RequestURI(), nil)
+	equal(t, "pushers after a look at the page", len(alice.Get("pushers").Get("pushers").Array()), 1)
+	a.Nobody().Must("POST", u.RequestURI(), []byte("List-Unsubscribe=One-Click"))
+	equal(t, "pushers after one click", len(alice.Get("pushers").Get("pushers").Array()), 0)
+
+	// A pusher goes with its address.
+	alice.Must("POST", "pushers/set", wish)
+	alice.Must("POST", "account/3pid/delete", fields{"medium": "email", "address": "alice@example.org"})
+	equal(t, "pushers without the address", len(alice.Get("pushers").Get("pushers").Array()), 0)
 }

@@ -127,6 +127,10 @@ func (s *Service) DeleteThreepid(ctx context.Context, user id.UserID, medium, ad
 			if known, err = tx.DeleteThreepid(user, medium, address); err != nil {
 				return err
 			}
+			// Letters about messages go only to addresses of the account.
+			if err := tx.DeletePusher(user, "m.email", address); err != nil {
+				return err
+			}
 		}
 		if !known {
 			return errNoThreepid

@@ -136,6 +136,9 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
 	})
+	if a.mail, err = mail.New(a.live, a.metrics); err != nil {
+		return err
+	}
 	if a.pushers, err = a.openPushers(ctx, cfg, opts); err != nil {
 		return fmt.Errorf("open pushers: %w", err)
 	}
@@ -145,9 +148,6 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	}, a.peers.rooms(a.e2ee, a.pushers), a.store, a.doorbell, notifier, opts.Clock, a.log)
 	registry, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices))
 	if err != nil {
-		return err
-	}
-	if a.mail, err = mail.New(a.live, a.metrics); err != nil {
 		return err
 	}
 	a.accounts, err = account.New(account.Deps{

@@ -5,7 +5,6 @@ import (
 	"context"
 	"html/template"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"github.com/hearthd/hearth/internal/account"
@@ -65,7 +64,7 @@ func (a *API) emailPage(ctx context.Context, r *web.Request) (any, error) {
 }
 
 func (a *API) confirmEmail(ctx context.Context, r *web.Request) (any, error) {
-	form, err := formOf(r)
+	form, err := submitted(r)
 	if err != nil {
 		return nil, err
 	}
@@ -94,20 +93,6 @@ func (a *API) unsubscribe(ctx context.Context, r *web.Request) (any, error) {
 		return a.letterProblem(err)
 	}
 	return a.letterPage(http.StatusOK, letterPage{Text: "You will get no more of these. You can switch them on again in your client."})
-}
-
-// formOf reads the body of a form.
-func formOf(r *web.Request) (url.Values, error) {
-	r.LimitBody(8 << 10)
-	var body bytes.Buffer
-	if _, err := body.ReadFrom(r.Body()); err != nil {
-		return nil, err
-	}
-	form, err := url.ParseQuery(body.String())
-	if err != nil {
-		return nil, merr.New(merr.InvalidParam, "The form is not correctly encoded")
-	}
-	return form, nil
 }
 
 // letterProblem tells a reader what is wrong with a link.

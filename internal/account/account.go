@@ -19,6 +19,7 @@ import (
 	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/push"
+	"github.com/hearthd/hearth/internal/sso"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -34,7 +35,7 @@ type ProfileObserver interface {
 	ProfileChanged(ctx context.Context, user id.UserID) error
 }
 
-// Deps is what a Service works with. All fields but Rooms, Profiles, Mail and Appservices are needed.
+// Deps is what a Service works with. All fields but Rooms, Profiles, Mail, Appservices and Providers are needed.
 type Deps struct {
 	Notifier *Notifier
 	Store    *storage.Store
@@ -49,6 +50,8 @@ type Deps struct {
 	Mail *mail.Sender
 	// Appservices are the application services; nil: there are none.
 	Appservices *appservice.Registry
+	// Providers are where users can log in elsewhere.
+	Providers []*sso.Provider
 }
 
 // Service is the accounts of one server. It is safe for concurrent use.
@@ -70,6 +73,7 @@ type Service struct {
 	seen     *sightings
 
 	appservices *appservice.Registry
+	providers   []*sso.Provider
 }
 
 // New makes the service.
@@ -86,7 +90,7 @@ func New(d Deps) (*Service, error) {
 	return &Service{
 		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
 		mail: d.Mail, book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
-		appservices: d.Appservices,
+		appservices: d.Appservices, providers: d.Providers,
 	}, nil
 }
 

@@ -30,7 +30,10 @@ func (s *Service) ChangePassword(ctx context.Context, op Operation, keep id.Devi
 			return err
 		}
 	}
-	flows := []Flow{{Stages: []string{StagePassword}}}
+	flows, err := s.confirmFlows(ctx, op.User)
+	if err != nil {
+		return err
+	}
 	if s.mail.Enabled() {
 		op.purpose = mail.Reset
 		flows = append(flows, Flow{Stages: []string{StageEmail}})

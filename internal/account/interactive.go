@@ -24,6 +24,7 @@ const (
 	StageRegistrationToken = "m.login.registration_token"
 	StageTerms             = "m.login.terms"
 	StageEmail             = "m.login.email.identity"
+	StageSSO               = "m.login.sso"
 )
 
 // Operation is a request that has to be confirmed interactively.
@@ -210,6 +211,8 @@ func (s *Service) stage(ctx context.Context, in *interaction, auth *authDict) er
 		if err := s.emailStage(ctx, in, auth); err != nil {
 			return err
 		}
+	case StageSSO:
+		return merr.New(merr.Forbidden, "This is done in a browser, on the page of this server for it").WithStatus(401)
 	case StageRegistrationToken:
 		if err := s.checkRegistrationToken(ctx, auth.Token); err != nil {
 			return err
@@ -219,8 +222,6 @@ func (s *Service) stage(ctx context.Context, in *interaction, auth *authDict) er
 	in.Completed = append(in.Completed, auth.Type)
 	return nil
 }
-
-var errNotOwner = merr.New(merr.Forbidden, "This has to be confirmed by the owner of the account")
 
 // next reports whether a stage can come after those that are completed.
 func (in *interaction) next(stage string) bool {
@@ -289,6 +290,24 @@ func (s *Service) CompleteStage(ctx context.Context, session, stage, token strin
 	}
 	return s.saveInteraction(ctx, in)
 }
+
+// completeSSO completes the stage of single sign-on for whoever has logged in at a provider.
+func (s *Service) completeSSO(ctx context.Context, session string, user id.UserID) error {
+	in, err := s.loadInteraction(ctx, session)
+	if err != nil || slices.Contains(in.Completed, StageSSO) {
+		return err
+	}
+	if !in.next(StageSSO) {
+		return merr.New(merr.Forbidden, "This is not the time for single sign-on")
+	}
+	if in.For != user {
+		return errNotOwner
+	}
+	in.User, in.Completed = user, append(in.Completed, StageSSO)
+	return s.saveInteraction(ctx, in)
+}
+
+var errNotOwner = merr.New(merr.Forbidden, "This has to be confirmed by the owner of the account")
 
 // HasSession reports whether an authentication is under way.
 func (s *Service) HasSession(ctx context.Context, session string) error {

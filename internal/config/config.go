@@ -30,6 +30,8 @@ type Config struct {
 	Sessions Sessions `key:"sessions"`
 	// Sending e-mail: to confirm addresses, to reset passwords, and about messages that nobody has read.
 	Email Email `key:"email"`
+	// Logging in at an OpenID Connect provider (docs/sso.md).
+	SSO SSO `key:"sso"`
 	// How often one client may do what costs something. A request too many is answered with 429 M_LIMIT_EXCEEDED.
 	RateLimits RateLimits `key:"rate_limits"`
 	// Rooms that are made here.

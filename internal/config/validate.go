@@ -37,6 +37,7 @@ func (c *Config) Validate() error {
 	c.validateServer(&p)
 	c.validateAccounts(&p)
 	c.validateEmail(&p)
+	c.validateSSO(&p)
 	c.validateMedia(&p)
 	return errors.Join(p...)
 }

@@ -5,6 +5,8 @@
 package safehttp
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -54,10 +56,13 @@ func New(guard *Guard, userAgent string) *http.Client {
 }
 
 // NewConfiding is New for services that are told secrets: the Authorization header is sent, a redirect is not followed, for where it leads
-// nobody has chosen, and reading more than maxAnswer bytes of a body is an error.
-func NewConfiding(guard *Guard, userAgent string, maxAnswer int64) *http.Client {
+// nobody has chosen, and reading more than maxAnswer bytes of a body is an error. The authorities in roots are trusted, those of the system if
+// it is nil.
+func NewConfiding(guard *Guard, userAgent string, maxAnswer int64, roots *x509.CertPool) *http.Client {
+	transport := newTransport(guard)
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 	return &http.Client{
-		Transport:     polite{next: newTransport(guard), userAgent: userAgent, confiding: true, maxAnswer: maxAnswer},
+		Transport:     polite{next: transport, userAgent: userAgent, confiding: true, maxAnswer: maxAnswer},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -174,7 +174,7 @@ func TestConfidingClient(t *testing.T) {
 		"a redirect is the answer, as any else": {"/away", 100, 302, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := NewConfiding(NewGuard(nil, nil), "Hearth test", tt.maxAnswer)
+			client := NewConfiding(NewGuard(nil, nil), "Hearth test", tt.maxAnswer, nil)
 			defer client.CloseIdleConnections()
 			req, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+tt.path, nil)
 			if err != nil {
@@ -195,7 +195,7 @@ func TestConfidingClient(t *testing.T) {
 			}
 		})
 	}
-	client := NewConfiding(NewGuard(prefixes("127.0.0.0/8"), nil), "Hearth test", 10)
+	client := NewConfiding(NewGuard(prefixes("127.0.0.0/8"), nil), "Hearth test", 10, nil)
 	if _, err := client.Get(server.URL); !errors.Is(err, ErrDenied) {
 		t.Errorf("an address that is denied: %v", err)
 	}

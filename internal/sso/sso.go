@@ -64,7 +64,7 @@ type metadata struct {
 
 // New makes the providers of a configuration, in their order.
 func New(cfg config.SSO, deny, allow []config.Prefix, userAgent string, c clock.Clock) ([]*Provider, error) {
-	client := safehttp.NewConfiding(safehttp.NewGuard(deny, slices.Concat(allow, cfg.AllowNetworks)), userAgent, maxAnswer)
+	client := safehttp.NewConfiding(safehttp.NewGuard(deny, slices.Concat(allow, cfg.AllowNetworks)), userAgent, maxAnswer, nil)
 	var out []*Provider
 	for _, provider := range cfg.Providers {
 		p := &Provider{SSOProvider: provider, http: client, clock: c, asking: make(chan struct{}, 1)}

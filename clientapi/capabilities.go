@@ -44,6 +44,10 @@ func (a *API) capabilities(_ context.Context, r *web.Request) (any, error) {
 		"m.get_login_token":          enabled(true),
 		"m.forget_forced_upon_leave": enabled(false),
 	}
+	if most := cfg.Rooms.MaxDelayedEvents; most > 0 {
+		// Spec: MSC4140#delayed-event-limits-as-a-capability
+		out["org.matrix.msc4140.delayed_events"] = map[string]int64{"max_delay_ms": cfg.Rooms.MaxDelay.Milliseconds(), "max_scheduled": int64(most)}
+	}
 	if r.Caller.Admin {
 		out["m.account_moderation"] = map[string]bool{"suspend": true, "lock": true}
 	}

@@ -10,9 +10,11 @@ import (
 	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/delayed"
 	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
+	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/threads"
@@ -33,6 +35,8 @@ type Deps struct {
 	Syncer    *syncer.Syncer
 	Pushers   *pusher.Service
 	Threads   *threads.Service
+	Delayed   *delayed.Service
+	Notices   *notices.Service
 	Clock     clock.Clock
 	// Appservices are those that are asked for what only they know; nil: there are none.
 	Appservices *appservice.Service
@@ -50,6 +54,8 @@ type API struct {
 	syncer        *syncer.Syncer
 	pushers       *pusher.Service
 	subscriptions *threads.Service
+	delayed       *delayed.Service
+	notices       *notices.Service
 	filters       *filterCache
 	clock         clock.Clock
 
@@ -69,6 +75,8 @@ func New(d Deps) *API {
 		syncer:        d.Syncer,
 		pushers:       d.Pushers,
 		subscriptions: d.Threads,
+		delayed:       d.Delayed,
+		notices:       d.Notices,
 		filters:       newFilterCache(),
 		clock:         d.Clock,
 
@@ -84,6 +92,7 @@ func (a *API) Routes() []web.Route {
 		a.adminRoutes(),
 		a.appserviceRoutes(),
 		a.capabilityRoutes(),
+		a.delayedRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),
 		a.keyBackupRoutes(),
@@ -91,6 +100,7 @@ func (a *API) Routes() []web.Route {
 		a.loginRoutes(),
 		a.memberRoutes(),
 		a.messageRoutes(),
+		a.noticeRoutes(),
 		a.notificationRoutes(),
 		a.openIDRoutes(),
 		a.presenceRoutes(),

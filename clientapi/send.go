@@ -63,6 +63,9 @@ func (a *API) sendEvent(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if answer, later, err := a.sendLater(ctx, r, room, nil); later {
+		return answer, err
+	}
 	content, err := r.Object()
 	if err != nil {
 		return nil, err
@@ -83,6 +86,10 @@ func (a *API) sendState(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := r.Var("stateKey")
+	if answer, later, err := a.sendLater(ctx, r, room, &key); later {
+		return answer, err
+	}
 	content, err := r.Object()
 	if err != nil {
 		return nil, err
@@ -91,7 +98,6 @@ func (a *API) sendState(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := r.Var("stateKey")
 	request := roomserver.SendRequest{Room: room, Sender: r.Caller.User, Type: r.Var("eventType"), StateKey: &key, Content: content, TS: ts}
 	if request.Type == "m.room.canonical_alias" {
 		request.Aliases = a.aliasesElsewhere(ctx, room, content)

@@ -35,6 +35,7 @@ func (a *API) versions(context.Context, *web.Request) (any, error) {
 		"org.matrix.msc3916.stable":     true, // media only for those who are logged in
 		"org.matrix.msc4306":            true, // subscriptions to threads
 		"org.matrix.simplified_msc3575": true, // sliding sync
+		"org.matrix.msc4140":            true, // events that are sent later
 		"org.matrix.msc4143":            true, // what calls of several people go through
 		"org.matrix.msc4155":            true, // lists of whose invites one wants
 		"org.matrix.msc4380.stable":     true, // blocking all invites

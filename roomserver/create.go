@@ -30,6 +30,7 @@ type CreateRequest struct {
 	Content      map[string]json.RawMessage // creation_content
 	PowerLevels  map[string]json.RawMessage // power_level_content_override
 	InitialState []InitialState
+	Made         func(tx *storage.Tx, room id.RoomID) error // is called in the transaction that makes the room
 	// Of a room that is being upgraded: membership events to copy, and the levels of users once the new room is set up.
 	bans  []InitialState
 	users json.RawMessage
@@ -71,6 +72,11 @@ func (s *Server) Create(ctx context.Context, r CreateRequest) (room id.RoomID, e
 			return err
 		}
 		room = h.room().ID
+		if r.Made != nil {
+			if err := r.Made(tx, room); err != nil {
+				return err
+			}
+		}
 		return h.finish()
 	})
 	if err == nil {

@@ -25,6 +25,37 @@ const leaveTime = 30 * time.Second
 //
 // Spec: client-server-api#leaving-rooms, server-server-api#leaving-rooms-rejecting-invites
 func (s *Server) Leave(ctx context.Context, r MemberRequest) error {
+	err := s.store.View(ctx, func(tx *storage.ReadTx) error { return mayReject(tx, r.Room, r.Sender) })
+	if err != nil {
+		return err
+	}
+	return s.leave(ctx, r)
+}
+
+// mayReject refuses that a user rejects an invite to the room of their server notices.
+//
+// Spec: client-server-api#server-notices
+func mayReject(tx *storage.ReadTx, room id.RoomID, user id.UserID) error {
+	notices, err := tx.NoticeRoom(user)
+	if isNotFound(err) || err == nil && notices != room {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	nid, err := tx.RoomNID(room)
+	if err != nil {
+		return err
+	}
+	m, err := tx.Membership(nid, user)
+	if err == nil && m.Membership == spec.Invite {
+		err = merr.New(merr.CannotLeaveServerNoticeRoom, "You cannot reject this invite")
+	}
+	return err
+}
+
+// leave is Leave without asking whether the user may go.
+func (s *Server) leave(ctx context.Context, r MemberRequest) error {
 	r.Target = r.Sender
 	err := s.leaveHere(ctx, r)
 	var away *elsewhere

@@ -173,7 +173,7 @@ func (s *Server) LeaveAll(ctx context.Context, user id.UserID) error {
 		if m.Membership != spec.Join && m.Membership != spec.Invite && m.Membership != spec.Knock {
 			continue
 		}
-		if lerr := s.Leave(ctx, MemberRequest{Room: m.RoomID, Sender: user}); lerr != nil {
+		if lerr := s.leave(ctx, MemberRequest{Room: m.RoomID, Sender: user}); lerr != nil {
 			err = errors.Join(err, fmt.Errorf("leave %s: %w", m.RoomID, lerr))
 		}
 	}

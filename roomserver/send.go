@@ -25,6 +25,9 @@ type SendRequest struct {
 	Content  json.RawMessage
 	TS       int64       // origin_server_ts in milliseconds, for appservices; 0 for now
 	Txn      storage.Txn // zero, or what makes a repetition of the request harmless
+	// Delay is the id that the event had while it was delayed, if it was. Sent is called in the transaction that adds the event.
+	Delay string
+	Sent  func(tx *storage.Tx, event id.EventID) error
 	// Aliases are those of other servers, named in an m.room.canonical_alias, that were found to lead to the room.
 	Aliases []id.RoomAlias
 }
@@ -34,16 +37,35 @@ type SendRequest struct {
 //
 // Spec: client-server-api#sending-events-to-a-room
 func (s *Server) Send(ctx context.Context, r SendRequest) (id.EventID, error) {
-	if invite, abroad := s.stateInvite(r); abroad {
-		return s.inviteAbroad(ctx, invite)
+	sent := func(tx *storage.Tx, event id.EventID) error {
+		if r.Sent == nil {
+			return nil
+		}
+		return r.Sent(tx, event)
 	}
-	return s.once(ctx, r.Room, r.Txn, func(h *head) (id.EventID, error) { return h.send(r) })
+	if invite, abroad := s.stateInvite(r); abroad {
+		event, err := s.inviteAbroad(ctx, invite)
+		if err != nil || r.Sent == nil {
+			return event, err
+		}
+		return event, s.store.Update(ctx, func(tx *storage.Tx) error { return sent(tx, event) })
+	}
+	return s.once(ctx, r.Room, r.Txn, func(h *head) (id.EventID, error) {
+		event, err := h.send(r)
+		if err == nil {
+			err = sent(h.tx, event)
+		}
+		return event, err
+	})
 }
 
 func (h *head) send(r SendRequest) (id.EventID, error) {
 	err := h.mustBeJoined(r.Sender)
 	if err != nil {
 		return "", err
+	}
+	if r.Delay != "" {
+		r.Txn = storage.Txn{Device: storage.DelayedDevice, ID: r.Delay}
 	}
 	// First of all, because JSON that says something twice must not be judged by the one and stored with the other.
 	if r.Content, err = canonicalContent(r.Content, h.auth.version); err != nil {

@@ -37,10 +37,10 @@ type Event struct {
 	StateBefore int64 // snapshot
 	StateAfter  int64 // snapshot; StateBefore, for message events
 	Status      EventStatus
-	Replaces    int64 // number of the state event that this one took the place of
-	RedactedBy  int64 // number of the redaction
-	HasChildren bool  // other events relate to it, or did, in a way that it is shown with
-	TxnDevice   id.DeviceID
+	Replaces    int64       // number of the state event that this one took the place of
+	RedactedBy  int64       // number of the redaction
+	HasChildren bool        // other events relate to it, or did, in a way that it is shown with
+	TxnDevice   id.DeviceID // DelayedDevice: TxnID is the delay id of an event that was delayed
 	TxnID       string
 	JSON        []byte // as the federation sees it
 

@@ -42,7 +42,9 @@ func TestDiscovery(t *testing.T) {
 	equal(t, "what calls go through needs a user", a.Nobody().Do("GET", transports, nil).Status, 401)
 	ann := a.User("ann")
 	equal(t, "calls go through nothing", ann.Get(transports).At("rtc_transports").Raw, `[]`)
-	a.Reload(func(c *config.Config) { c.RTC.LiveKitServices = []string{"https://a.example/jwt", "https://b.example/jwt"} })
+	a.Reload(func(c *config.Config) {
+		c.RTC.LiveKitServices = []string{"https://a.example/jwt", "https://b.example/jwt"}
+	})
 	equal(t, "calls go through either service", strings.TrimSpace(string(ann.Get(transports).Body)), `{"rtc_transports":[`+
 		`{"type":"livekit","livekit_service_url":"https://a.example/jwt"},{"type":"livekit","livekit_service_url":"https://b.example/jwt"}]}`)
 	versions := a.Nobody().Get("/_matrix/client/versions")

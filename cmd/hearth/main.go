@@ -78,6 +78,7 @@ func commands() []command {
 		{name: "media release", args: "MXC", summary: "end a quarantine", run: releaseMedia},
 		{name: "media access", args: "MXC public|restricted|freeze", summary: "overrule the freeze for an upload, or no longer", run: setMediaAccess},
 		{name: "push test", args: "USER", summary: "send a notification to the user's phones and say what their gateways answer", run: testPushers},
+		{name: "notice send", args: "USER TEXT", summary: "tell a user something, as the server", run: sendNotice},
 		{name: "federation check", args: "NAME", summary: "go to another server step by step and say what is wrong", run: checkFederation},
 		{name: "profile", args: "NAME", summary: "write a profile of the running server (cpu, heap, goroutine ...) to stdout", flags: profileFlags, run: writeProfile},
 		{name: "check-config", summary: "say what is wrong with the configuration", run: checkConfig},
@@ -149,6 +150,9 @@ func pick(args []string) (command, []string, error) {
 	}
 	if args[0] == "push" {
 		return command{}, nil, usagef("push needs test; see hearth help")
+	}
+	if args[0] == "notice" {
+		return command{}, nil, usagef("notice needs send; see hearth help")
 	}
 	if args[0] == "federation" {
 		return command{}, nil, usagef("federation needs check; see hearth help")

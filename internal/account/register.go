@@ -301,7 +301,7 @@ func (s *Service) allowedUsername(name string) error {
 		return merr.New(merr.InvalidUsername, "User names that start with guest- are for guests")
 	case len(name) < cfg.UsernameMinLength:
 		return merr.Newf(merr.InvalidUsername, "A user name must have at least %d characters", cfg.UsernameMinLength)
-	case slices.Contains(cfg.ReservedUsernames, name):
+	case slices.Contains(cfg.ReservedUsernames, name) || name == s.config.Get().ServerNotices.Localpart:
 		return merr.New(merr.InvalidUsername, "This user name is reserved")
 	}
 	if cfg.UsernamePattern == "" {

@@ -1,4 +1,4 @@
-// Package admin is how the command line reaches a running server: a few calls on accounts, media and pushers over a Unix socket that only the user who
+// Package admin is how the command line reaches a running server: a few calls on accounts, media, pushers and notices over a Unix socket that only the user who
 // runs the server can open. Whoever can open it may do everything; it asks for no token, so it must never be reachable otherwise.
 package admin
 
@@ -12,6 +12,13 @@ type Server interface {
 	Accounts
 	Media
 	Pushers
+	Notices
+}
+
+// Notices is what can be said to users, who are named as Accounts has it.
+type Notices interface {
+	// SendNotice sends a text to a user and returns the user's id.
+	SendNotice(ctx context.Context, user, text string) (userID string, err error)
 }
 
 // Pushers is what can be done with the pushers of users, who are named as Accounts has it.

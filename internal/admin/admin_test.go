@@ -61,6 +61,10 @@ func (f *fake) SetMediaAccess(_ context.Context, mxc, access string) error {
 	return f.err
 }
 
+func (f *fake) SendNotice(_ context.Context, user, text string) (string, error) {
+	return "@" + user + ":" + text, f.err
+}
+
 func (f *fake) TestPushers(_ context.Context, user string) ([]PushTrial, error) {
 	return []PushTrial{{App: "app of " + user, Gateway: "https://push.example.org/", Took: time.Second}, {Problem: "no answer"}}, f.err
 }
@@ -206,6 +210,21 @@ func TestTheServerIsProfiled(t *testing.T) {
 	}
 	if err := client.Profile(t.Context(), "nothing", 0, &heap); err == nil {
 		t.Error("there is a profile of nothing")
+	}
+}
+
+func TestNoticesAreSentByTheServer(t *testing.T) {
+	f := &fake{}
+	client, err := Dial(t.Context(), start(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user, err := client.SendNotice(t.Context(), "ann", "hi"); err != nil || user != "@ann:hi" {
+		t.Errorf("got %s, %v", user, err)
+	}
+	f.err = errors.New("no such user")
+	if _, err := client.SendNotice(t.Context(), "ann", "hi"); err == nil || err.Error() != "no such user" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -35,6 +35,7 @@ type call struct {
 	MXC      string `json:"mxc,omitempty"`
 	Access   string `json:"access,omitempty"`
 	Hidden   bool   `json:"hidden,omitempty"`
+	Text     string `json:"text,omitempty"`
 }
 
 // answer is the body of every response.
@@ -123,6 +124,10 @@ func Handler(server Server) http.Handler {
 		trials, err := server.TestPushers(ctx, in.User)
 		return answer{Trials: trials}, err
 	})
+	handle("/notice/send", func(ctx context.Context, in call) (answer, error) {
+		user, err := server.SendNotice(ctx, in.User, in.Text)
+		return answer{User: user}, err
+	})
 	profiles(mux)
 	return mux
 }
@@ -207,6 +212,12 @@ func (c *Client) QuarantineMedia(ctx context.Context, mxc string, hidden bool) e
 func (c *Client) SetMediaAccess(ctx context.Context, mxc, access string) error {
 	_, err := c.do(ctx, "/media/access", call{MXC: mxc, Access: access})
 	return err
+}
+
+// SendNotice sends a text to a user and returns the user's id.
+func (c *Client) SendNotice(ctx context.Context, user, text string) (string, error) {
+	out, err := c.do(ctx, "/notice/send", call{User: user, Text: text})
+	return out.User, err
 }
 
 // TestPushers sends a notification to all pushers of a user.

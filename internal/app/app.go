@@ -25,12 +25,14 @@ import (
 	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/delayed"
 	"github.com/hearthd/hearth/internal/directory"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/keyfile"
+	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/pusher"
@@ -62,6 +64,8 @@ type App struct {
 	pushers     *pusher.Service
 	appservices *appservice.Service
 	rooms       *roomserver.Server
+	delayed     *delayed.Service
+	notices     *notices.Service
 	media       *mediaapi.Service
 	web         *web.Server
 	handler     http.Handler // web, and what is around it
@@ -162,6 +166,8 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err != nil {
 		return fmt.Errorf("open application services: %w", err)
 	}
+	a.notices = notices.New(a.live, a.store, a.accounts, a.rooms)
+	a.delayed = delayed.New(a.live, a.store, a.rooms, opts.Clock, a.log)
 	if a.setup, err = a.accounts.BootstrapToken(ctx); err != nil {
 		return fmt.Errorf("make setup token: %w", err)
 	}
@@ -176,7 +182,8 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
-		E2EE:        a.e2ee, Pushers: a.pushers, Threads: threads.New(a.store, a.doorbell, notifier.Forget),
+		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices,
+		Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
@@ -313,7 +320,9 @@ func (a *App) Console() admin.Server {
 		admin.Accounts
 		admin.Media
 		admin.Pushers
-	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}, pusher.Console{Service: a.pushers, Find: a.accounts.FindLocal}}
+		admin.Notices
+	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}, pusher.Console{Service: a.pushers, Find: a.accounts.FindLocal},
+		notices.Console{Service: a.notices, Find: a.accounts.FindLocal}}
 }
 
 // SetupToken is the one-time registration token of the first administrator; empty once there is one.
@@ -336,7 +345,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stop()
 	var workers sync.WaitGroup
 	runs := []func(context.Context) error{a.accounts.Run, a.edus.Run, a.e2ee.Run, a.media.Run, a.rooms.Run, a.peers.sender.Run, a.pushers.Run, a.inbound.Run,
-		a.appservices.Run}
+		a.appservices.Run, a.delayed.Run}
 	failed := make([]error, len(runs))
 	for i, run := range runs {
 		workers.Go(func() { failed[i] = run(work) })

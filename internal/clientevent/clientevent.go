@@ -184,6 +184,11 @@ func (b *Batch) unsigned(buf []byte, ev *storage.Event) []byte {
 		buf = append(buf, `,"membership":`...)
 		buf = appendString(buf, history.Membership(ev.Pos))
 	}
+	if ev.TxnDevice == storage.DelayedDevice && ev.Sender == b.viewer.User {
+		// Spec: MSC4140#delay_id-in-unsigned-event-data
+		buf = append(buf, `,"org.matrix.msc4140.delay_id":`...)
+		buf = appendString(buf, ev.TxnID)
+	}
 	// Only the device that sent the event is told its transaction id: to others it would be an id of their own.
 	// Spec: client-server-api#transaction-identifiers
 	if ev.TxnID != "" && ev.TxnDevice == b.viewer.Device && ev.Sender == b.viewer.User {

@@ -111,6 +111,24 @@ type RateLimit struct {
 type Rooms struct {
 	// The version of rooms whose creator does not ask for one, 1 to 12.
 	DefaultVersion string `key:"default_version" reload:"yes"`
+	// How long users may have the sending of an event delayed, as clients in a call do for the case that they are cut off.
+	MaxDelay time.Duration `key:"max_delay" reload:"yes"`
+	// How many such events a user may have scheduled. 0: none.
+	MaxDelayedEvents int `key:"max_delayed_events" reload:"yes"`
+}
+
+// ServerNotices configures who tells users what the administrators have to say, and where.
+type ServerNotices struct {
+	// The part before the colon of the user id that says it. Nobody else can have it. Empty: there are no server notices.
+	Localpart string `key:"localpart" reload:"yes"`
+	// The display name of that user.
+	DisplayName string `key:"display_name" reload:"yes"`
+	// The avatar of that user, an mxc:// URI.
+	AvatarURL string `key:"avatar_url" reload:"yes"`
+	// The name of the rooms that are made for it.
+	RoomName string `key:"room_name" reload:"yes"`
+	// The avatar of these rooms, an mxc:// URI.
+	RoomAvatarURL string `key:"room_avatar_url" reload:"yes"`
 }
 
 // Push configures notifications.

@@ -32,6 +32,8 @@ type Config struct {
 	RateLimits RateLimits `key:"rate_limits"`
 	// Rooms that are made here.
 	Rooms Rooms `key:"rooms"`
+	// What the administrators have to tell single users (hearth notice), in a room that each of them has for that.
+	ServerNotices ServerNotices `key:"server_notices"`
 	// What users are notified of.
 	Push Push `key:"push"`
 	// Showing users who of the others is online.
@@ -73,7 +75,7 @@ type Server struct {
 	// The file with the key that signs everything this server says. Whoever has it can pose as this server; whoever loses it has a
 	// server others no longer believe. Keep a copy in a safe place.
 	SigningKeyPath string `key:"signing_key_path"`
-	// The Unix socket through which `hearth user`, `hearth media` and `hearth push` reach the running server. Empty: none.
+	// The Unix socket through which `hearth user`, `hearth media`, `hearth push` and `hearth notice` reach the running server. Empty: none.
 	AdminSocket string `key:"admin_socket"`
 	// How long requests under way may take to finish after SIGTERM.
 	DrainTimeout time.Duration `key:"drain_timeout"`
@@ -202,13 +204,16 @@ func Default() Config {
 		Passwords:    defaultPasswords(),
 		Sessions:     defaultSessions(),
 		RateLimits:   defaultRateLimits(),
-		Rooms:        Rooms{DefaultVersion: "11"},
-		Push:         Push{LegacyMentions: true},
-		Presence:     Presence{Enabled: true},
-		Media:        defaultMedia(),
-		Outbound:     Outbound{DenyNetworks: mustPrefixes(specialNetworks...)},
-		TURN:         TURN{TTL: 24 * time.Hour},
-		Log:          Log{Level: LogInfo, Format: LogAuto},
+		Rooms:        Rooms{DefaultVersion: "11", MaxDelay: 24 * time.Hour, MaxDelayedEvents: 100},
+		ServerNotices: ServerNotices{
+			Localpart: "_server", DisplayName: "Server notices", RoomName: "Server notices",
+		},
+		Push:     Push{LegacyMentions: true},
+		Presence: Presence{Enabled: true},
+		Media:    defaultMedia(),
+		Outbound: Outbound{DenyNetworks: mustPrefixes(specialNetworks...)},
+		TURN:     TURN{TTL: 24 * time.Hour},
+		Log:      Log{Level: LogInfo, Format: LogAuto},
 	}
 }
 

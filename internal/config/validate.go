@@ -140,6 +140,16 @@ func (c *Config) validateAccounts(p *problems) {
 	p.check(gomatrixserverlib.KnownRoomVersion(version) && gomatrixserverlib.StableRoomVersion(version),
 		"rooms.default_version", "%q is not a room version from 1 to 12", c.Rooms.DefaultVersion)
 
+	p.check(c.Rooms.MaxDelay >= time.Second, "rooms.max_delay", "must be at least 1s")
+	p.between("rooms.max_delayed_events", int64(c.Rooms.MaxDelayedEvents), 0, 1000)
+
+	if n := c.ServerNotices; n.Localpart != "" {
+		_, err := id.ParseUserID("@" + n.Localpart + ":" + c.Server.Name)
+		p.check(err == nil && n.Localpart == strings.ToLower(n.Localpart), "server_notices.localpart", "%q is not the part of a user id before the colon", n.Localpart)
+		p.mxc("server_notices.avatar_url", n.AvatarURL)
+		p.mxc("server_notices.room_avatar_url", n.RoomAvatarURL)
+	}
+
 	for _, uri := range c.TURN.URIs {
 		p.check(strings.HasPrefix(uri, "turn:") || strings.HasPrefix(uri, "turns:") || strings.HasPrefix(uri, "stun:") || strings.HasPrefix(uri, "stuns:"),
 			"turn.uris", "%q is neither a turn: nor a stun: URI", uri)
@@ -180,6 +190,12 @@ func (p *problems) listen(key, address string, needed bool) {
 	_, port, err := net.SplitHostPort(address)
 	n, perr := strconv.ParseUint(port, 10, 16)
 	p.check(err == nil && perr == nil && n <= 65535, key, "%q is not an address like localhost:8008", address)
+}
+
+// mxc checks a content URI that may be absent.
+func (p *problems) mxc(key, uri string) {
+	_, err := id.ParseMXC(uri)
+	p.check(uri == "" || err == nil, key, "%q is not an mxc:// URI", uri)
 }
 
 func (p *problems) between(key string, n, low, high int64) {

@@ -20,7 +20,7 @@ type Exchange struct {
 	Path   string // escaped, without the query
 	Query  string // as it was sent
 	Status int    // 0: it is the request that is checked
-	Type   string // the Content-Type
+	Header http.Header
 	Body   []byte
 }
 
@@ -56,12 +56,12 @@ type Checker struct {
 
 // New returns the checker, which is always the same.
 var New = sync.OnceValues(func() (*Checker, error) {
-	operations, err := Operations()
+	d, err := load()
 	if err != nil {
 		return nil, err
 	}
 	schemas, err := newSchemas()
-	return &Checker{operations, newFinder(operations), schemas}, err
+	return &Checker{d.Operations, newFinder(d.Operations), schemas}, err
 })
 
 // Check returns what is wrong, without the exceptions. The error is one of this package or its digest.
@@ -76,14 +76,14 @@ func (c *Checker) check(x Exchange) ([]Violation, error) {
 		if x.Status < http.StatusBadRequest || !strings.HasPrefix(x.Path, "/_matrix/") {
 			return nil, nil
 		}
-		return c.against(x, "", errorSchema(x))
+		return c.against(x, &Operation{}, errorSchema(x))
 	}
 	var out []Violation
 	for _, o := range operations {
 		pointer, problem := c.schemaOf(o, x)
 		found, err := []Violation{{x, o.ID, "", problem}}, error(nil)
 		if problem == "" {
-			found, err = c.against(x, o.ID, pointer)
+			found, err = c.against(x, o, pointer)
 		}
 		if err != nil || len(found) == 0 {
 			return nil, err
@@ -147,18 +147,21 @@ func (c *Checker) schemaOf(o *Operation, x Exchange) (pointer, problem string) {
 }
 
 // against validates a body.
-func (c *Checker) against(x Exchange, operation, pointer string) ([]Violation, error) {
+func (c *Checker) against(x Exchange, o *Operation, pointer string) ([]Violation, error) {
 	if pointer == "" || x.Method == http.MethodHead {
 		return nil, nil
 	}
-	if x.Status != 0 && !strings.HasPrefix(x.Type, "application/json") {
-		return []Violation{{x, operation, "", fmt.Sprintf("the type is %q", x.Type)}}, nil
+	if x.Status != 0 && x.Header.Get("Content-Type") != "application/json" {
+		return []Violation{{x, o.ID, "", fmt.Sprintf("the type is %q", x.Header.Get("Content-Type"))}}, nil
 	}
 	body, err := jsonschema.UnmarshalJSON(bytes.NewReader(x.Body))
 	if err != nil {
-		return []Violation{{x, operation, "", "not JSON: " + err.Error()}}, nil
+		return []Violation{{x, o.ID, "", "not JSON: " + err.Error()}}, nil
 	}
 	found, err := c.validate(pointer, body)
+	if err == nil && len(found) == 0 {
+		found, err = c.strict(x, o, body)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +171,7 @@ func (c *Checker) against(x Exchange, operation, pointer string) ([]Violation, e
 	}
 	var out []Violation
 	for _, p := range append(found, embedded...) {
-		out = append(out, Violation{x, operation, p.at, p.what})
+		out = append(out, Violation{x, o.ID, p.at, p.what})
 	}
 	return out, nil
 }

@@ -51,7 +51,7 @@ func walk(v any, at []string, visit func(object map[string]any, at []string) err
 			return err
 		}
 		for k, member := range v {
-			if k == "content" {
+			if k == "content" || k == "prev_content" {
 				continue
 			}
 			if err := walk(member, append(at, k), visit); err != nil {

@@ -29,6 +29,10 @@ func newSchemas() (*schemas, error) {
 	if err != nil {
 		return nil, err
 	}
+	text, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
 	all, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, err

@@ -142,15 +142,43 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name: "an unknown token where authentication could be asked for",
-			x:    Exchange{Method: "POST", Path: "/_matrix/client/v3/account/password", Status: 401, Body: []byte(`{"errcode":"M_UNKNOWN_TOKEN"}`)},
+			x:    Exchange{Method: "POST", Path: "/_matrix/client/v3/account/password", Status: 401, Body: []byte(`{"errcode":"M_UNKNOWN_TOKEN","error":"x"}`)},
 		},
 		{name: "an unknown path", x: Exchange{Method: "GET", Path: "/_matrix/x", Status: 404, Body: []byte(`{}`)}, want: []string{": missing property 'errcode'"}},
 		{name: "what is not the specification's", x: Exchange{Method: "GET", Path: "/_hearth/health", Status: 200, Body: []byte(`[]`)}},
 		{name: "a file", x: Exchange{Method: "GET", Path: "/_matrix/client/v1/media/download/hs/x", Status: 206, Body: []byte(`hi`)}, binary: true},
 		{
 			name: "an event that the server has made up", x: Exchange{Method: "GET", Path: "/_matrix/client/v3/sync", Status: 200, Body: []byte(
-				`{"next_batch":"s","rooms":{"join":{"!a:hs":{"ephemeral":{"events":[{"type":"m.typing","content":{"user_ids":null}}]}}}}}`)},
+				`{"next_batch":"s","device_one_time_keys_count":{"signed_curve25519":0},"device_unused_fallback_key_types":[],"rooms":{"join":{"!a:hs":{"ephemeral":{"events":[{"type":"m.typing","content":{"user_ids":null}}]}}}}}`)},
 			want: []string{"/rooms/join/!a:hs/ephemeral/events/0/content/user_ids: got null, want array"},
+		},
+		{
+			name: "an error without a text", x: Exchange{Method: "GET", Path: whoami, Status: 403, Body: []byte(`{"errcode":"M_X"}`)},
+			want: []string{": missing property 'error'"},
+		},
+		{
+			name: "null", x: Exchange{Method: "GET", Path: whoami, Status: 200, Body: []byte(`{"user_id":"@a:hs","x":{"y":[{"z":null}]}}`)},
+			want: []string{"/x/y/0/z: null, where it could be left out"},
+		},
+		{
+			name: "a whole number that is not written as one", x: Exchange{Method: "GET", Path: whoami, Status: 200, Body: []byte(`{"user_id":"@a:hs","x":1.0}`)},
+			want: []string{"/x: not written as an integer: 1.0"},
+		},
+		{
+			name: "an event without its age",
+			x: Exchange{Method: "GET", Path: "/_matrix/client/v3/rooms/!a:hs/event/$a", Status: 200, Body: []byte(
+				`{"event_id":"$a","type":"x","content":{"x":null},"sender":"@a:hs","origin_server_ts":1,"room_id":"!a:hs"}`)},
+			want: []string{": missing property 'unsigned'"},
+		},
+		{
+			name: "sync without what clients need",
+			x:    Exchange{Method: "GET", Path: "/_matrix/client/v3/sync", Status: 200, Body: []byte(`{"next_batch":"s"}`)},
+			want: []string{": missing properties 'device_one_time_keys_count', 'device_unused_fallback_key_types'"},
+		},
+		{
+			name: "sliding sync, which is not specified yet",
+			x:    Exchange{Method: "POST", Path: "/_matrix/client/v4/sync", Status: 200, Body: []byte(`{"pos":"1","rooms":{"!a:hs":{"heroes":[{}]}}}`)},
+			want: []string{"/rooms/!a:hs/heroes/0: missing property 'user_id'"},
 		},
 		{
 			name: "an exception", x: Exchange{Method: "GET", Path: members, Status: 200, Body: []byte(`{"joined":{"@a:hs":{"avatar_url":null}}}`)},
@@ -175,9 +203,9 @@ func TestCheck(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.x.Type = "application/json"
+			tt.x.Header = http.Header{"Content-Type": {"application/json"}, "Access-Control-Allow-Origin": {"*"}}
 			if tt.binary {
-				tt.x.Type = "text/plain"
+				tt.x.Header.Set("Content-Type", "text/plain")
 			}
 			found, err := c.Check(tt.x)
 			if err != nil {

@@ -57,7 +57,7 @@ func (w Watcher) Wrap(next http.Handler) http.Handler {
 		if tee.status == 0 {
 			tee.status = http.StatusOK
 		}
-		x.Status, x.Type, x.Body = tee.status, rw.Header().Get("Content-Type"), tee.body.Bytes()
+		x.Status, x.Header, x.Body = tee.status, rw.Header(), tee.body.Bytes()
 		if r.Method != http.MethodOptions && tee.body.Len() < maxWatched {
 			check(x)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // Auth says who may use a route: one level, perhaps with flags, as in User|WhileSuspended.
-type Auth uint8
+type Auth uint16
 
 // The levels.
 const (
@@ -40,6 +40,8 @@ const (
 	// ForAppservices is for routes without a caller that application services use with their token: where it is one of theirs, the caller is
 	// known, so that its limits hold. No other token is looked at, nor whom the application service wants to be, who may not be there yet.
 	ForAppservices
+	// SecretPath is for routes whose path holds what must not be logged.
+	SecretPath
 )
 
 func (a Auth) level() Auth { return a & levelMask }

@@ -71,10 +71,13 @@ func (s *Server) observe(r *Request, took time.Duration) {
 	if !s.log.Enabled(ctx, s.accessLog) {
 		return
 	}
+	path := r.http.URL.EscapedPath() // without the query: it may hold a token
+	if r.endpoint != nil && r.endpoint.Auth&SecretPath != 0 {
+		path = r.endpoint.Path
+	}
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("request", s.requestID(r)), slog.String("method", r.Method),
-		slog.String("path", r.http.URL.EscapedPath()), // without the query: it may hold a token
-		slog.Int("status", code), slog.Int64("bytes", r.recorder.size), slog.Duration("took", took),
+		slog.String("path", path), slog.Int("status", code), slog.Int64("bytes", r.recorder.size), slog.Duration("took", took),
 		slog.String("ip", r.ClientIP().String()))
 	if r.Caller.User != "" {
 		attrs = append(attrs, slog.String("user", string(r.Caller.User)))

@@ -92,6 +92,7 @@ func (a *API) Routes() []web.Route {
 		a.adminRoutes(),
 		a.appserviceRoutes(),
 		a.capabilityRoutes(),
+		a.dehydratedRoutes(),
 		a.delayedRoutes(),
 		a.deviceRoutes(),
 		a.filterRoutes(),

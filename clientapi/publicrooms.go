@@ -40,13 +40,10 @@ func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error
 	if err := r.JSONOptional(&body); err != nil {
 		return nil, err
 	}
-	if body.Instance != "" && body.AllNetworks {
-		return nil, merr.New(merr.InvalidParam, "third_party_instance_id cannot be used with include_all_networks")
-	}
-	if body.Instance != "" {
-		return directory.Listing{Chunk: []directory.Entry{}}, nil // no other networks are known here
-	}
-	return a.published(ctx, r, directory.Query{Limit: body.Limit, Since: body.Since, Term: body.Filter.Term, Types: body.Filter.Types})
+	return a.published(ctx, r, directory.Query{
+		Limit: body.Limit, Since: body.Since, Term: body.Filter.Term, Types: body.Filter.Types,
+		Network: directory.Network{Instance: body.Instance, All: body.AllNetworks},
+	})
 }
 
 func (a *API) published(ctx context.Context, r *web.Request, q directory.Query) (any, error) {

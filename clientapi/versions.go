@@ -31,6 +31,7 @@ func (a *API) versions(context.Context, *web.Request) (any, error) {
 		"org.matrix.msc3440.stable":     true, // threads
 		"org.matrix.msc3771":            true, // read receipts in threads
 		"org.matrix.msc3773":            true, // unread counts of threads
+		"org.matrix.msc3814":            true, // dehydrated devices
 		"org.matrix.msc3890":            true, // settings of notifications that go with their device
 		"org.matrix.msc3916.stable":     true, // media only for those who are logged in
 		"org.matrix.msc4306":            true, // subscriptions to threads

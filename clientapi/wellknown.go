@@ -32,7 +32,9 @@ func (w wellKnown) client(context.Context, *web.Request) (any, error) {
 		Homeserver homeserver `json:"m.homeserver"`
 		// Where clients look that do not know /rtc/transports.
 		Foci []transport `json:"org.matrix.msc4143.rtc_foci,omitempty"`
-	}{homeserver{cfg.BaseURL()}, transports(cfg)}, nil
+		// Element makes dehydrated devices where this says that it may.
+		Dehydration bool `json:"org.matrix.msc3814"`
+	}{homeserver{cfg.BaseURL()}, transports(cfg), true}, nil
 }
 
 // Spec: server-server-api#getwell-knownmatrixserver

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/hearthd/hearth/internal/directory"
-	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
 	"github.com/hearthd/hearth/storage"
 )
@@ -26,7 +25,9 @@ func (a *API) publicRooms(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.published(ctx, directory.Query{Limit: limit, Since: r.Query().Get("since")}, r.Query().Get("third_party_instance_id"), all)
+	return a.published(ctx, directory.Query{
+		Limit: limit, Since: r.Query().Get("since"), Network: directory.Network{Instance: r.Query().Get("third_party_instance_id"), All: all},
+	})
 }
 
 // Spec: server-server-api#post_matrixfederationv1publicrooms
@@ -44,20 +45,19 @@ func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error
 	if err := r.JSONOptional(&body); err != nil {
 		return nil, err
 	}
-	q := directory.Query{Limit: body.Limit, Since: body.Since, Term: body.Filter.Term, Types: body.Filter.Types}
-	return a.published(ctx, q, body.Instance, body.AllNetworks)
+	return a.published(ctx, directory.Query{
+		Limit: body.Limit, Since: body.Since, Term: body.Filter.Term, Types: body.Filter.Types,
+		Network: directory.Network{Instance: body.Instance, All: body.AllNetworks},
+	})
 }
 
-func (a *API) published(ctx context.Context, q directory.Query, instance string, allNetworks bool) (any, error) {
-	if instance != "" && allNetworks {
-		return nil, merr.New(merr.InvalidParam, "third_party_instance_id cannot be used with include_all_networks")
-	}
-	if instance != "" {
-		return directory.Listing{Chunk: []directory.Entry{}}, nil // no other networks are known here
+func (a *API) published(ctx context.Context, q directory.Query) (any, error) {
+	if err := q.Check(); err != nil {
+		return nil, err
 	}
 	var out directory.Listing
 	err := a.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		out, err = directory.Published(tx, q)
+		out, err = directory.Published(tx, q, a.bridges.IDs())
 		return err
 	})
 	return out, err

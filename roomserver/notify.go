@@ -31,16 +31,29 @@ func (h *head) notify(e *storage.Event) error {
 		return err
 	}
 	if len(plain) > 0 {
-		if err := h.tx.CountUnread(e.Room, thread, plain, false); err != nil {
+		if err := h.tx.CountUnread(e.Room, thread, plain, others(members, plain), false); err != nil {
 			return err
 		}
 	}
 	if len(highlight) > 0 {
-		if err := h.tx.CountUnread(e.Room, thread, highlight, true); err != nil {
+		if err := h.tx.CountUnread(e.Room, thread, highlight, others(members, highlight), true); err != nil {
 			return err
 		}
 	}
 	return h.s.peers.Pushers.Notify(h.tx, e, found)
+}
+
+// others is the members who are not among users; both are in the same order.
+func others(members []storage.Member, users []id.UserID) []id.UserID {
+	out := make([]id.UserID, 0, len(members)-len(users))
+	for _, m := range members {
+		if len(users) > 0 && users[0] == m.User {
+			users = users[1:]
+			continue
+		}
+		out = append(out, m.User)
+	}
+	return out
 }
 
 // notifyInvited has the pushers of a user of ours told of an invite, before the membership m says so. Nobody else is told of events of rooms

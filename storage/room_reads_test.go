@@ -246,10 +246,10 @@ func TestReceiptsMoveForwardOnly(t *testing.T) {
 func TestUnreadRooms(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		updating(t, s, func(tx *storage.Tx) error {
-			if err := tx.CountUnread(1, "", []id.UserID{aliceOne, bobOne}, true); err != nil {
+			if err := tx.CountUnread(1, "", []id.UserID{aliceOne, bobOne}, nil, true); err != nil {
 				return err
 			}
-			return tx.CountUnread(2, "$root", []id.UserID{aliceOne}, false)
+			return tx.CountUnread(2, "$root", []id.UserID{aliceOne}, nil, false)
 		})
 		viewing(t, s, func(tx *storage.ReadTx) error {
 			got, err := tx.UnreadRooms(aliceOne)

@@ -26,26 +26,44 @@ func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
 		u := Unread{Room: room}
 		err := r.Scan(&u.Thread, &u.Notify, &u.Highlight)
 		return u, err
-	}, `select thread, notify, highlight from unread where user_id = $1 and room = $2`, string(user), room)
+	}, `select thread, notify, highlight from unread where user_id = $1 and room = $2 and notify > 0`, string(user), room)
 }
 
-// CountUnread counts one more event of a thread for users, as a highlight or not.
-func (tx *Tx) CountUnread(room int64, thread id.EventID, users []id.UserID, highlight bool) error {
+// CountUnread counts one more event of a thread for users, as a highlight or not. others is the members of the room who are not among them.
+func (tx *Tx) CountUnread(room int64, thread id.EventID, users, others []id.UserID, highlight bool) error {
 	h := 0
 	if highlight {
 		h = 1
 	}
+	then := `do update set notify = unread.notify + 1, highlight = unread.highlight + excluded.highlight`
+	if thread == "" && 4*len(others) < len(users) {
+		// The rows of nearly everybody lie side by side. They stay there at 0, so that only who is new to the room has none. The others are taken
+		// back: a condition with a list would have SQLite go through all rows twice.
+		counted, err := tx.exec(`update unread set notify = notify + 1, highlight = highlight + $2 where room = $1 and thread = ''`, room, h)
+		if err != nil {
+			return err
+		}
+		back, err := tx.exec(`update unread set notify = notify - 1, highlight = highlight - $2
+			where room = $1 and thread = '' and `+tx.inTexts("user_id", 3), room, h, list(others))
+		if err != nil || counted-back == int64(len(users)) {
+			return err
+		}
+		then = `do nothing`
+	}
 	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight)
 		select value, cast($2 as bigint), $3, 1, cast($4 as bigint) from `+tx.texts(1)+` l where true
-		on conflict (room, thread, user_id) do update set notify = unread.notify + 1, highlight = unread.highlight + excluded.highlight`,
-		list(users), room, string(thread), h)
+		on conflict (room, thread, user_id) `+then, list(users), room, string(thread), h)
 	return err
 }
 
 // SetUnread replaces the counts of one user in one thread.
 func (tx *Tx) SetUnread(user id.UserID, u Unread) error {
 	if u.Notify == 0 && u.Highlight == 0 {
-		_, err := tx.exec(`delete from unread where user_id = $1 and room = $2 and thread = $3`, string(user), u.Room, string(u.Thread))
+		sql := `delete from unread where user_id = $1 and room = $2 and thread = $3`
+		if u.Thread == "" {
+			sql = `update unread set notify = 0, highlight = 0 where user_id = $1 and room = $2 and thread = $3`
+		}
+		_, err := tx.exec(sql, string(user), u.Room, string(u.Thread))
 		return err
 	}
 	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight) values ($1, $2, $3, $4, $5)
@@ -54,7 +72,7 @@ func (tx *Tx) SetUnread(user id.UserID, u Unread) error {
 	return err
 }
 
-// ClearUnread forgets all counts of one user in one room.
+// ClearUnread forgets all counts of one user in one room, which the user has left.
 func (tx *Tx) ClearUnread(user id.UserID, room int64) error {
 	_, err := tx.exec(`delete from unread where user_id = $1 and room = $2`, string(user), room)
 	return err
@@ -65,7 +83,7 @@ func (tx *ReadTx) UnreadRooms(user id.UserID) (map[int64][]Unread, error) {
 	rows, err := collect(tx, func(r rowScanner) (u Unread, err error) {
 		err = r.Scan(&u.Room, &u.Thread, &u.Notify, &u.Highlight)
 		return u, err
-	}, `select room, thread, notify, highlight from unread where user_id = $1`, string(user))
+	}, `select room, thread, notify, highlight from unread where user_id = $1 and notify > 0`, string(user))
 	out := map[int64][]Unread{}
 	for _, u := range rows {
 		out[u.Room] = append(out[u.Room], u)

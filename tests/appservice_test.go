@@ -244,3 +244,64 @@ func TestABridgeHearsOfInvitesFromElsewhere(t *testing.T) {
 	bob.Say(room, "welcome")
 	b.waitFor(t, "a message", says("welcome"))
 }
+
+func TestABridgeHasDirectoriesOfItsNetworks(t *testing.T) {
+	t.Parallel()
+	b := newBridge(t)
+	net := hearthtest.NewNetwork(t)
+	a, other := net.Start(b.with(t)), net.Start()
+	alice, bob, as := a.User("alice"), other.User("bob"), b.as(a)
+	room := id.RoomID(as.Must("POST", "createRoom", fields{"name": "IRC"}).Get("room_id").Str)
+	public := alice.CreateRoom(fields{"visibility": "public", "name": "Kitchen"})
+	list := path("directory", "list", "appservice", "libera", room)
+	alice.Refused("PUT", list, fields{"visibility": "public"}, 403, "M_FORBIDDEN")
+	as.Refused("PUT", list, fields{}, 400, "M_INVALID_PARAM")
+	as.Refused("PUT", path("directory", "list", "appservice", "libera", "!no:"+string(a.Name)), fields{"visibility": "public"}, 404, "M_NOT_FOUND")
+	as.Must("PUT", list, fields{"visibility": "public"})
+	as.Must("PUT", list, fields{"visibility": "public"})
+
+	names := func(u *hearthtest.User, query string, body fields) []string {
+		t.Helper()
+		return texts(u.Must("POST", "publicRooms"+query, body).Get("chunk.#.name"))
+	}
+	instance, all := fields{"third_party_instance_id": "irc|libera"}, fields{"include_all_networks": true}
+	for who, ask := range map[string]func(body fields) []string{
+		"here":  func(body fields) []string { return names(alice, "", body) },
+		"there": func(body fields) []string { return names(bob, "?server="+string(a.Name), body) },
+	} {
+		equal(t, "of no network, "+who, ask(fields{}), []string{"Kitchen"})
+		equal(t, "of the network, "+who, ask(instance), []string{"IRC"})
+		equal(t, "of another network, "+who, ask(fields{"third_party_instance_id": "irc|oftc"}), nil)
+		equal(t, "of another application service, "+who, ask(fields{"third_party_instance_id": "other|libera"}), nil)
+		equal(t, "of all, "+who, len(ask(all)), 2)
+	}
+	alice.Refused("POST", "publicRooms", fields{"third_party_instance_id": "irc|libera", "include_all_networks": true}, 400, "M_INVALID_PARAM")
+	as.Must("PUT", list, fields{"visibility": "private"})
+	as.Must("PUT", path("directory", "list", "appservice", "libera", public), fields{"visibility": "public"})
+	equal(t, "afterwards", names(alice, "", instance), []string{"Kitchen"})
+	equal(t, "once", names(alice, "", all), []string{"Kitchen"})
+}
+
+func TestOthersElsewhereFindWhatABridgeMakes(t *testing.T) {
+	t.Parallel()
+	b := newBridge(t)
+	net := hearthtest.NewNetwork(t)
+	a, other := net.Start(b.with(t)), net.Start()
+	bob, as := other.User("bob"), b.as(a)
+	alias, user := "#_irc_lazy:"+string(a.Name), "@_irc_lazy:"+string(a.Name)
+	b.ask = func(p string) bool {
+		switch p {
+		case "/_matrix/app/v1/users/" + user:
+			r, err := as.Try("POST", "register", fields{"type": "m.login.application_service", "username": "_irc_lazy", "inhibit_login": true})
+			return err == nil && r.Status == 200
+		case "/_matrix/app/v1/rooms/" + alias:
+			r, err := as.Try("POST", "createRoom", fields{"preset": "public_chat", "room_alias_name": "_irc_lazy"})
+			return err == nil && r.Status == 200
+		}
+		return false
+	}
+	equal(t, "the name of a user that was not there", bob.Get(path("profile", user)).Get("displayname").Str, "_irc_lazy")
+	room := id.RoomID(bob.Must("POST", path("join", alias), fields{}).Get("room_id").Str)
+	bob.Say(room, "hello from elsewhere")
+	b.waitFor(t, "a message", says("hello from elsewhere"))
+}

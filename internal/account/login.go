@@ -178,6 +178,13 @@ func (s *Service) insertDevice(tx *storage.Tx, user id.UserID, device id.DeviceI
 	case taken:
 		return false, merr.New(merr.Forbidden, "The device_id is the name of a cross-signing key")
 	}
+	// Spec: MSC3814, who logs in takes over its messages, not the device
+	switch dehydrated, err := tx.DehydratedDevice(user); {
+	case err == nil && dehydrated.Device == device:
+		return false, merr.New(merr.Forbidden, "The device_id is that of the dehydrated device")
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
+		return false, err
+	}
 	row := storage.Device{UserID: user, ID: device, CreatedTS: s.now()}
 	if name := deviceName(displayName); name != "" {
 		row.DisplayName = &name

@@ -81,8 +81,7 @@ func (s *Service) Protocol(ctx context.Context, name string) (Protocol, error) {
 	out.Instances = []json.RawMessage{}
 	for _, a := range answers {
 		for _, instance := range a.value.Instances {
-			// Spec: client-server-api#get_matrixclientv3thirdpartyprotocolprotocol. The network_id is unique only within an application service.
-			named, err := sjson.SetBytes(instance, "instance_id", a.from.ID+"|"+gjson.GetBytes(instance, "network_id").Str)
+			named, err := sjson.SetBytes(instance, "instance_id", Instance(a.from.ID, gjson.GetBytes(instance, "network_id").Str).ID)
 			if err == nil && isObject(instance) {
 				out.Instances = append(out.Instances, named)
 			}

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,34 @@ type Query struct {
 	Types []*string // nil for all; a nil element stands for rooms without a type
 	Limit int       // 0 for all
 	Since string    // a token of the page before or after
+	Network
+}
+
+// Network says of which networks rooms are wanted, beside Matrix itself.
+//
+// Spec: application-service-api#published-room-directories
+type Network struct {
+	Instance string // of this one alone
+	All      bool   // of all networks, and those of none
+}
+
+// Check refuses what contradicts itself.
+func (n Network) Check() error {
+	if n.Instance != "" && n.All {
+		return merr.New(merr.InvalidParam, "third_party_instance_id cannot be used with include_all_networks")
+	}
+	return nil
+}
+
+// rooms is all rooms of the wanted networks, as far as they are those of some application services.
+func (n Network) rooms(tx *storage.ReadTx, appservices []string) ([]*storage.Room, error) {
+	switch {
+	case n.Instance != "":
+		return tx.NetworkRooms(n.Instance, appservices)
+	case n.All:
+		return tx.RoomsOfAllNetworks(appservices)
+	}
+	return tx.PublishedRooms()
 }
 
 // Listing is a page of the published rooms.
@@ -34,8 +63,8 @@ type Listing struct {
 // maxListing bounds a page.
 const maxListing = 1000
 
-// Published lists the rooms that were published, those with most members first.
-func Published(tx *storage.ReadTx, q Query) (Listing, error) {
+// Published lists the rooms that were published, here or by some application services, those with most members first.
+func Published(tx *storage.ReadTx, q Query, appservices []string) (Listing, error) {
 	out := Listing{Chunk: []Entry{}}
 	start, err := offset(q.Since)
 	if err != nil {
@@ -45,7 +74,7 @@ func Published(tx *storage.ReadTx, q Query) (Listing, error) {
 	if limit <= 0 || limit > maxListing {
 		limit = maxListing
 	}
-	rooms, err := tx.PublishedRooms()
+	rooms, err := q.rooms(tx, appservices)
 	if err != nil {
 		return out, err
 	}
@@ -98,14 +127,34 @@ func mentions(room *storage.Room, term string) bool {
 
 // Published lists the rooms that a server has published: this one, or another, which is asked.
 func (s *Service) Published(ctx context.Context, server id.ServerName, q Query) (out Listing, err error) {
+	if err := q.Check(); err != nil {
+		return out, err
+	}
 	if server != "" && server != s.server {
 		return s.publishedElsewhere(ctx, server, q)
 	}
 	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		out, err = Published(tx, q)
+		out, err = Published(tx, q, s.bridges.IDs())
 		return err
 	})
 	return out, err
+}
+
+// List puts a room into an application service's directory of a network or takes it out. The error for a room that is not here is
+// M_NOT_FOUND.
+//
+// Spec: client-server-api#put_matrixclientv3directorylistappservicenetworkidroomid
+func (s *Service) List(ctx context.Context, network storage.Instance, room id.RoomID, listed bool) error {
+	return s.store.Update(ctx, func(tx *storage.Tx) error {
+		nid, err := tx.RoomNID(room)
+		if errors.Is(err, storage.ErrNotFound) {
+			return merr.New(merr.NotFound, "There is no such room here")
+		}
+		if err != nil {
+			return err
+		}
+		return tx.SetListed(network, nid, listed)
+	})
 }
 
 const (
@@ -134,7 +183,8 @@ func (s *Service) publishedElsewhere(ctx context.Context, server id.ServerName, 
 		Since       string `json:"since,omitempty"`
 		Filter      filter `json:"filter"`
 		AllNetworks bool   `json:"include_all_networks"`
-	}{limit, q.Since, filter{q.Term, q.Types}, false})
+		Instance    string `json:"third_party_instance_id,omitempty"`
+	}{limit, q.Since, filter{q.Term, q.Types}, q.All, q.Instance})
 	if err != nil {
 		return Listing{}, err
 	}

@@ -39,25 +39,9 @@ func (s *Service) UploadKeys(ctx context.Context, user id.UserID, device id.Devi
 	if device == "" {
 		return nil, merr.New(merr.InvalidParam, "Only devices have keys, and this request is not from one")
 	}
-	var identity *storage.DeviceKeys
-	if present(up.DeviceKeys) {
-		var err error
-		if identity, err = parseDeviceKeys(user, device, up.DeviceKeys); err != nil {
-			return nil, err
-		}
-	}
-	oneTime, err := parseKeys(up.OneTimeKeys, maxOneTimeKeys)
+	identity, oneTime, fallback, err := parseUpload(user, device, up)
 	if err != nil {
 		return nil, err
-	}
-	fallback, err := parseKeys(up.FallbackKeys, maxFallbackKeys)
-	if err != nil {
-		return nil, err
-	}
-	for i := 1; i < len(fallback); i++ {
-		if fallback[i].Algorithm == fallback[i-1].Algorithm {
-			return nil, merr.Newf(merr.InvalidParam, "There are several fallback keys for %s", fallback[i].Algorithm)
-		}
 	}
 	var counts map[string]int
 	err = s.store.Update(ctx, func(tx *storage.Tx) error {
@@ -75,6 +59,27 @@ func (s *Service) UploadKeys(ctx context.Context, user id.UserID, device id.Devi
 		return err
 	})
 	return counts, err
+}
+
+// parseUpload reads keys of a device; identity is nil if those are missing.
+func parseUpload(user id.UserID, device id.DeviceID, up KeyUpload) (identity *storage.DeviceKeys, oneTime, fallback []storage.OneTimeKey, err error) {
+	if present(up.DeviceKeys) {
+		if identity, err = parseDeviceKeys(user, device, up.DeviceKeys); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if oneTime, err = parseKeys(up.OneTimeKeys, maxOneTimeKeys); err != nil {
+		return nil, nil, nil, err
+	}
+	if fallback, err = parseKeys(up.FallbackKeys, maxFallbackKeys); err != nil {
+		return nil, nil, nil, err
+	}
+	for i := 1; i < len(fallback); i++ {
+		if fallback[i].Algorithm == fallback[i-1].Algorithm {
+			return nil, nil, nil, merr.Newf(merr.InvalidParam, "There are several fallback keys for %s", fallback[i].Algorithm)
+		}
+	}
+	return identity, oneTime, fallback, nil
 }
 
 // parseDeviceKeys checks that an object is what the specification calls DeviceKeys, for this very device.

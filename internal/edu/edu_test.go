@@ -80,7 +80,7 @@ func (r *rig) say(body string, root *storage.Event) *storage.Event {
 		thread = root.ID
 	}
 	r.update(func(tx *storage.Tx) error {
-		return tx.CountUnread(r.Row.NID, thread, []id.UserID{bob}, strings.Contains(body, "!"))
+		return tx.CountUnread(r.Row.NID, thread, []id.UserID{bob}, nil, strings.Contains(body, "!"))
 	})
 	return ev
 }

@@ -171,7 +171,7 @@ func (r *rig) notify(e *storage.Event, users ...id.UserID) {
 		for _, u := range users {
 			to = append(to, storage.Notification{User: u, Actions: json.RawMessage(`["notify",{"set_tweak":"sound","value":"default"}]`)})
 		}
-		if err := tx.CountUnread(e.Room, "", users, false); err != nil {
+		if err := tx.CountUnread(e.Room, "", users, nil, false); err != nil {
 			return err
 		}
 		return r.service.Notify(tx, e, to)

@@ -21,6 +21,7 @@ func (a *API) loginRoutes() []web.Route {
 		{"POST", "/_matrix/client/v3/refresh", web.None, web.RateWrite, a.refresh},
 		{"POST", "/_matrix/client/v3/logout", leaving, web.RateNone, a.logout},
 		{"POST", "/_matrix/client/v3/logout/all", leaving, web.RateNone, a.logoutAll},
+		{"GET", "/_matrix/client/v1/auth_metadata", web.None, web.RateNone, a.authMetadata},
 	}
 }
 
@@ -89,6 +90,13 @@ func (a *API) refresh(ctx context.Context, r *web.Request) (any, error) {
 		RefreshToken string `json:"refresh_token"`
 		ExpiresInMS  int64  `json:"expires_in_ms"`
 	}{session.AccessToken, session.RefreshToken, session.ExpiresInMS}, err
+}
+
+// authMetadata tells clients that look for the OAuth 2.0 API that this server has the legacy one.
+//
+// Spec: client-server-api#get_matrixclientv1auth_metadata
+func (a *API) authMetadata(context.Context, *web.Request) (any, error) {
+	return nil, merr.New(merr.Unrecognized, "Legacy authentication is in use on this homeserver.")
 }
 
 // Spec: client-server-api#post_matrixclientv3logout

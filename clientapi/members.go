@@ -131,40 +131,59 @@ func (a *API) knock(ctx context.Context, r *web.Request) (any, error) {
 	return roomIDAnswer{room}, err
 }
 
-// invite is changeMember for a user whom an application service may have to make.
+// invite is changeMember for a user whom an application service may have to make, or who is known by an address only.
 //
-// Spec: application-service-api#querying
+// Spec: client-server-api#post_matrixclientv3roomsroomidinvite, application-service-api#querying
 func (a *API) invite(ctx context.Context, r *web.Request) (any, error) {
-	return a.changeMember(func(s *roomserver.Server, ctx context.Context, m roomserver.MemberRequest) error {
+	var body struct {
+		memberChange
+		thirdParty
+	}
+	if err := r.JSON(&body); err != nil {
+		return nil, err
+	}
+	if body.UserID == "" && body.thirdParty != (thirdParty{}) {
+		return a.inviteThirdParty(ctx, r, body.thirdParty)
+	}
+	return a.applyChange(ctx, r, body.memberChange, func(s *roomserver.Server, ctx context.Context, m roomserver.MemberRequest) error {
 		// The display name is part of the invite.
 		a.appservices.MakeUser(ctx, m.Target)
 		return s.Invite(ctx, m)
-	})(ctx, r)
+	})
 }
 
+// memberChange is the body of invite, kick, ban and unban.
+type memberChange struct {
+	UserID string `json:"user_id"`
+	Reason string `json:"reason"`
+}
+
+type changer func(*roomserver.Server, context.Context, roomserver.MemberRequest) error
+
 // changeMember handles invite, kick, ban and unban, which differ in what they call.
-func (a *API) changeMember(change func(*roomserver.Server, context.Context, roomserver.MemberRequest) error) web.Handler {
+func (a *API) changeMember(change changer) web.Handler {
 	return func(ctx context.Context, r *web.Request) (any, error) {
-		room, err := r.RoomID("roomID")
-		if err != nil {
-			return nil, err
-		}
-		var body struct {
-			UserID string `json:"user_id"`
-			Reason string `json:"reason"`
-		}
+		var body memberChange
 		if err := r.JSON(&body); err != nil {
 			return nil, err
 		}
-		target, err := userIDField(body.UserID)
-		if err != nil {
-			return nil, err
-		}
-		if r.Caller.Suspended && target != r.Caller.User {
-			return nil, web.Suspended()
-		}
-		return nil, change(a.rooms, ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Target: target, Reason: body.Reason})
+		return a.applyChange(ctx, r, body, change)
 	}
+}
+
+func (a *API) applyChange(ctx context.Context, r *web.Request, body memberChange, change changer) (any, error) {
+	room, err := r.RoomID("roomID")
+	if err != nil {
+		return nil, err
+	}
+	target, err := userIDField(body.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if r.Caller.Suspended && target != r.Caller.User {
+		return nil, web.Suspended()
+	}
+	return nil, change(a.rooms, ctx, roomserver.MemberRequest{Room: room, Sender: r.Caller.User, Target: target, Reason: body.Reason})
 }
 
 // Spec: client-server-api#post_matrixclientv3roomsroomidleave

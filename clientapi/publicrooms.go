@@ -27,23 +27,11 @@ func (a *API) publicRooms(ctx context.Context, r *web.Request) (any, error) {
 
 // Spec: client-server-api#post_matrixclientv3publicrooms
 func (a *API) searchPublicRooms(ctx context.Context, r *web.Request) (any, error) {
-	var body struct {
-		Limit  int    `json:"limit"`
-		Since  string `json:"since"`
-		Filter struct {
-			Term  string    `json:"generic_search_term"`
-			Types []*string `json:"room_types"`
-		} `json:"filter"`
-		AllNetworks bool   `json:"include_all_networks"`
-		Instance    string `json:"third_party_instance_id"`
-	}
+	var body directory.Search
 	if err := r.JSONOptional(&body); err != nil {
 		return nil, err
 	}
-	return a.published(ctx, r, directory.Query{
-		Limit: body.Limit, Since: body.Since, Term: body.Filter.Term, Types: body.Filter.Types,
-		Network: directory.Network{Instance: body.Instance, All: body.AllNetworks},
-	})
+	return a.published(ctx, r, body.Query())
 }
 
 func (a *API) published(ctx context.Context, r *web.Request, q directory.Query) (any, error) {

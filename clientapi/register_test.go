@@ -224,7 +224,7 @@ func TestFallbackPages(t *testing.T) {
 	if got.Get("user_id").Str != "@alice:hs" {
 		t.Error(got.Body)
 	}
-	r.nobody().refused("GET", "/_matrix/client/v3/auth/m.login.sso/fallback/web?session=x", "", 404, "M_UNRECOGNIZED")
+	r.nobody().refused("GET", "/_matrix/client/v3/auth/m.login.msisdn/fallback/web?session=x", "", 404, "M_UNRECOGNIZED")
 	r.nobody().refused("GET", "/_matrix/client/v3/auth/m.login.terms/fallback/web?session=x", "", 400, "M_UNKNOWN")
 }
 

@@ -31,6 +31,9 @@ func (a *API) roomRoutes() []web.Route {
 	}
 }
 
+// maxInvitesByAddress bounds the requests to identity servers that making a room causes.
+const maxInvitesByAddress = 20
+
 // Spec: client-server-api#post_matrixclientv3createroom
 func (a *API) createRoom(ctx context.Context, r *web.Request) (any, error) {
 	var body struct {
@@ -39,7 +42,7 @@ func (a *API) createRoom(ctx context.Context, r *web.Request) (any, error) {
 		Name            string                        `json:"name"`
 		Topic           string                        `json:"topic"`
 		Invite          []string                      `json:"invite"`
-		Invite3PID      []json.RawMessage             `json:"invite_3pid"`
+		Invite3PID      []thirdParty                  `json:"invite_3pid"`
 		RoomVersion     gomatrixserverlib.RoomVersion `json:"room_version"`
 		CreationContent map[string]json.RawMessage    `json:"creation_content"`
 		InitialState    []roomserver.InitialState     `json:"initial_state"`
@@ -53,8 +56,17 @@ func (a *API) createRoom(ctx context.Context, r *web.Request) (any, error) {
 	if body.Visibility != "" && body.Visibility != "public" && body.Visibility != "private" {
 		return nil, merr.New(merr.InvalidParam, "visibility must be public or private")
 	}
-	if len(body.Invite3PID) > 0 {
-		return nil, merr.New(merr.Unrecognized, "This server has no identity server to invite by third-party identifiers").WithStatus(400)
+	if len(body.Invite3PID) > maxInvitesByAddress {
+		return nil, merr.Newf(merr.InvalidParam, "invite_3pid has more than %d invites", maxInvitesByAddress)
+	}
+	var byAddress []roomserver.ThirdPartyInvite
+	for _, t := range body.Invite3PID {
+		invite, err := t.invite("", r.Caller.User)
+		if err != nil {
+			return nil, err
+		}
+		invite.Direct = body.IsDirect
+		byAddress = append(byAddress, invite)
 	}
 	invite := make([]id.UserID, 0, len(body.Invite))
 	for _, text := range body.Invite {
@@ -85,6 +97,9 @@ func (a *API) createRoom(ctx context.Context, r *web.Request) (any, error) {
 		AliasName: body.RoomAliasName, Name: body.Name, Topic: body.Topic, Invite: invite, Direct: body.IsDirect,
 		Content: body.CreationContent, PowerLevels: body.PowerLevels, InitialState: body.InitialState,
 	})
+	if err == nil {
+		err = a.inviteAllByAddress(ctx, byAddress, room)
+	}
 	return roomIDAnswer{room}, err
 }
 

@@ -20,7 +20,7 @@ func (a *API) slidingRoutes() []web.Route {
 
 // Spec: MSC4186#api
 func (a *API) slidingSync(ctx context.Context, r *web.Request) (any, error) {
-	req, err := slidingRequest(r)
+	req, err := slidingRequest(r, false)
 	if err != nil {
 		return nil, err
 	}
@@ -33,11 +33,10 @@ func (a *API) slidingSync(ctx context.Context, r *web.Request) (any, error) {
 //
 // Spec: MSC4186#unstable-prefix
 func (a *API) simplifiedSync(ctx context.Context, r *web.Request) (any, error) {
-	req, err := slidingRequest(r)
+	req, err := slidingRequest(r, true)
 	if err != nil {
 		return nil, err
 	}
-	req.Experimental = true
 	req.Pos, req.Presence = r.Query().Get("pos"), r.Query().Get("set_presence")
 	wait, err := r.IntQuery("timeout", 0, 0, maxWait)
 	if err != nil {
@@ -47,13 +46,13 @@ func (a *API) simplifiedSync(ctx context.Context, r *web.Request) (any, error) {
 	return a.slide(ctx, req)
 }
 
-func slidingRequest(r *web.Request) (syncer.SlidingRequest, error) {
-	req := syncer.SlidingRequest{User: r.Caller.User, Device: r.Caller.Device, Admitted: r.Reauthenticate}
+func slidingRequest(r *web.Request, experimental bool) (syncer.SlidingRequest, error) {
+	req := syncer.SlidingRequest{User: r.Caller.User, Device: r.Caller.Device, Experimental: experimental, Admitted: r.Reauthenticate}
 	body, err := r.Object()
 	if err != nil {
 		return req, err
 	}
-	req.Asked, err = sliding.Parse(body, r.Caller.User)
+	req.Asked, err = sliding.Parse(body, r.Caller.User, experimental)
 	return req, err
 }
 

@@ -1,16 +1,13 @@
 package clientapi
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"html/template"
 	"net/http"
-	"net/url"
 
 	"github.com/hearthd/hearth/internal/account"
+	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/web"
 )
@@ -18,7 +15,7 @@ import (
 func (a *API) uiaRoutes() []web.Route {
 	const page = "/_matrix/client/v3/auth/{type}/fallback/web"
 	return []web.Route{
-		{"GET", page, web.None, web.RateNone, a.fallbackPage},
+		{"GET", page, web.None, web.RateNone, a.fallbackForm},
 		{"POST", page, web.None, web.RateLogin, a.submitFallback},
 	}
 }
@@ -58,15 +55,8 @@ func optionalObject(r *web.Request) (json.RawMessage, error) {
 	return body, nil
 }
 
-var fallbackTemplate = template.Must(template.New("fallback").Parse(`<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{{.Server}}</title>
-<style>body{font:1.1em/1.5 sans-serif;max-width:30em;margin:3em auto;padding:0 1em}input,button{font:inherit}</style>
-<h1>{{.Server}}</h1>
-{{if .Done}}<p>Thank you. You can close this page and go back to your client.</p>
-<script nonce="{{.Nonce}}">
+var fallbackPage = newPage(`{{if .Done}}<p>Thank you. You can close this page and go back to your client.</p>
+<script nonce="{{$.Nonce}}">
 if (window.onAuthDone) {
 	window.onAuthDone();
 } else if (window.opener && window.opener.postMessage) {
@@ -82,14 +72,12 @@ if (window.onAuthDone) {
 <ul>{{range .Terms}}<li><a href="{{.URL}}" target="_blank" rel="noopener noreferrer">{{.Name}}</a></li>{{end}}</ul>
 <p><button>I agree</button></p>
 {{else}}<p><button>Continue</button></p>{{end}}
-</form>{{end}}
-</html>
-`))
+</form>{{end}}`)
 
 type fallback struct {
-	Server, Stage, Session, Problem, Nonce string
-	Done                                   bool
-	Terms                                  []struct{ Name, URL string }
+	Stage, Session, Problem string
+	Done                    bool
+	Terms                   []config.Terms
 }
 
 // fallbackStages are those that make sense on a page.
@@ -102,7 +90,7 @@ func fallbackStage(r *web.Request) (string, error) {
 }
 
 // Spec: client-server-api#fallback
-func (a *API) fallbackPage(ctx context.Context, r *web.Request) (any, error) {
+func (a *API) fallbackForm(ctx context.Context, r *web.Request) (any, error) {
 	stage, err := fallbackStage(r)
 	if err != nil {
 		return nil, err
@@ -122,14 +110,9 @@ func (a *API) submitFallback(ctx context.Context, r *web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.LimitBody(8 << 10)
-	var body bytes.Buffer
-	if _, err := body.ReadFrom(r.Body()); err != nil {
-		return nil, err
-	}
-	form, err := url.ParseQuery(body.String())
+	form, err := submitted(r)
 	if err != nil {
-		return nil, merr.New(merr.InvalidParam, "The form is not correctly encoded")
+		return nil, err
 	}
 	page := fallback{Stage: stage, Session: form.Get("session"), Done: true}
 	if page.Session == "" {
@@ -145,19 +128,6 @@ func (a *API) submitFallback(ctx context.Context, r *web.Request) (any, error) {
 }
 
 func (a *API) fallback(page fallback) (any, error) {
-	cfg := a.config.Get()
-	page.Server, page.Nonce = cfg.Server.Name, rand.Text()
-	for _, t := range cfg.Registration.Terms {
-		page.Terms = append(page.Terms, struct{ Name, URL string }{t.Name, t.URL})
-	}
-	var html bytes.Buffer
-	if err := fallbackTemplate.Execute(&html, page); err != nil {
-		return nil, err
-	}
-	return web.Stream{Reader: &html, Size: int64(html.Len()), Header: http.Header{
-		"Content-Type":            {"text/html; charset=utf-8"},
-		"Content-Security-Policy": {"default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-" + page.Nonce + "'; form-action 'self'"},
-		"Cache-Control":           {"no-store"},
-		"X-Content-Type-Options":  {"nosniff"},
-	}}, nil
+	page.Terms = a.config.Get().Registration.Terms
+	return a.show(fallbackPage, http.StatusOK, page)
 }

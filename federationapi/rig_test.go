@@ -209,15 +209,7 @@ func newRig(t *testing.T) *rig {
 	if r.handler, err = web.New(web.Options{Servers: plainNames{}, Clock: now, Log: log}, api.Routes()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- api.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	storagetest.Run(t, api.Run)
 	return r
 }
 

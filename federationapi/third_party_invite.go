@@ -85,7 +85,9 @@ func (a *API) redeem(ctx context.Context, user id.UserID, i boundInvite) error {
 		return err
 	}
 	type thirdParty struct {
-		Signed json.RawMessage `json:"signed"`
+		// It has to be there, but only the inviter's server knows it, from the room.
+		DisplayName string          `json:"display_name"`
+		Signed      json.RawMessage `json:"signed"`
 	}
 	type content struct {
 		Membership string     `json:"membership"`
@@ -97,7 +99,7 @@ func (a *API) redeem(ctx context.Context, user id.UserID, i boundInvite) error {
 		Sender   id.UserID `json:"sender"`
 		StateKey id.UserID `json:"state_key"`
 		Content  content   `json:"content"`
-	}{"m.room.member", i.Room, i.Sender, user, content{"invite", thirdParty{i.Signed}}})
+	}{"m.room.member", i.Room, i.Sender, user, content{"invite", thirdParty{string(user), i.Signed}}})
 	if err != nil {
 		return err
 	}

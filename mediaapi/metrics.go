@@ -1,10 +1,11 @@
 package mediaapi
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hearthd/hearth/internal/obs"
 )
 
 type metrics struct {
@@ -23,10 +24,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Bytes that users uploaded.",
 		}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	return m, errors.Join(reg.Register(m.legacy), reg.Register(m.bytes))
+	return m, obs.Register(reg, m.legacy, m.bytes)
 }
 
 // The results of a legacy request.

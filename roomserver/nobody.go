@@ -9,6 +9,8 @@ import (
 
 	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/identity"
+	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -31,6 +33,9 @@ func (p Peers) orNobody() Peers {
 	}
 	if p.Pushers == nil {
 		p.Pushers = nobody{}
+	}
+	if p.Identity == nil {
+		p.Identity = nobody{}
 	}
 	return p
 }
@@ -121,3 +126,16 @@ func (nobody) TimestampToEvent(context.Context, id.ServerName, id.RoomID, int64,
 func (nobody) PolicySign(context.Context, id.ServerName, json.RawMessage) (string, error) {
 	return "", errAlone
 }
+
+// errNoIdentity is what a server says that asks no identity servers.
+var errNoIdentity = merr.New(merr.Unrecognized, "This server does not ask identity servers").WithStatus(400)
+
+func (nobody) Lookup(context.Context, identity.Access, identity.Threepid) (id.UserID, error) {
+	return "", errNoIdentity
+}
+
+func (nobody) StoreInvite(context.Context, identity.Access, identity.Invite) (identity.Stored, error) {
+	return identity.Stored{}, errNoIdentity
+}
+
+func (nobody) KeyValid(context.Context, string, string) (bool, error) { return false, errNoIdentity }

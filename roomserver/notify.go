@@ -8,6 +8,9 @@ import (
 
 // notify counts the event as unread for those local users whose push rules say so, and has their pushers told of it.
 func (h *head) notify(e *storage.Event) error {
+	if err := h.readBySending(e); err != nil {
+		return err
+	}
 	members, err := h.auth.joined()
 	if err != nil || len(members) == 0 {
 		return err
@@ -41,6 +44,25 @@ func (h *head) notify(e *storage.Event) error {
 		}
 	}
 	return h.s.peers.Pushers.Notify(h.tx, e, found)
+}
+
+// readBySending marks as read what came before a user's own message in its thread: who answers has read. State is not counted as an answer,
+// for people change it without looking: with their name, they change their membership of all rooms.
+//
+// Spec: client-server-api#marking-notifications-as-read
+func (h *head) readBySending(e *storage.Event) error {
+	if e.StateKey != nil || e.Type == "m.room.redaction" || !h.s.local(e.Sender) {
+		return nil
+	}
+	thread, err := h.tx.ThreadOf(e)
+	if err != nil {
+		return err
+	}
+	some, err := h.tx.ReadThread(e.Sender, e.Room, thread)
+	if err != nil || !some {
+		return err
+	}
+	return h.s.peers.Pushers.Recounted(h.tx, e.Sender)
 }
 
 // others is the members who are not among users; both are in the same order.

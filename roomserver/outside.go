@@ -237,7 +237,7 @@ func (s *Server) previews(ctx context.Context, version gomatrixserverlib.IRoomVe
 // previewKey reads what an event in stripped form is about, and gives its canonical form, which says nothing twice. It is false for what clients
 // could not read as such an event.
 func previewKey(raw json.RawMessage) (json.RawMessage, storage.StateKey, bool) {
-	if len(raw) > maxEvent || tooDeep(raw) {
+	if len(raw) > maxEvent || canonjson.Deeper(raw, maxNesting) {
 		return nil, storage.StateKey{}, false
 	}
 	raw, err := canonjson.Canonical(raw)
@@ -252,26 +252,6 @@ func previewKey(raw json.RawMessage) (json.RawMessage, storage.StateKey, bool) {
 
 // maxNesting bounds how deep the JSON in stripped state goes.
 const maxNesting = 100
-
-func tooDeep(raw []byte) bool {
-	depth, quoted := 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > maxNesting {
-				return true
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return false
-}
 
 // previewEvent reads a whole event of a room whose id is made from its create event.
 func previewEvent(version gomatrixserverlib.IRoomVersion, room id.RoomID, raw json.RawMessage) (*pdu.Event, bool) {

@@ -265,6 +265,16 @@ func TestAJoinIsAuthorisedOnlyForWhoMayJoin(t *testing.T) {
 	}
 }
 
+// keyServer is an identity server that says which of its keys are valid, by their URL and name.
+type keyServer struct {
+	nobody
+	valid map[string]bool
+}
+
+func (k keyServer) KeyValid(_ context.Context, url, key string) (bool, error) {
+	return k.valid[url+" "+key], nil
+}
+
 func TestThirdPartyInvitesAreExchanged(t *testing.T) {
 	ctx := context.Background()
 	w, a, b, _, anna, room := home(t, CreateRequest{Preset: "private_chat"})
@@ -296,7 +306,11 @@ func TestThirdPartyInvitesAreExchanged(t *testing.T) {
 	wantCode(t, a.ExchangeThirdPartyInvite(ctx, "b.test", room, event(bert, "another")), merr.Forbidden)
 	forged, _ := sjson.SetBytes(good, "content.third_party_invite.signed.signatures.id\\.test.ed25519:0", "AAAA")
 	wantCode(t, a.ExchangeThirdPartyInvite(ctx, "b.test", room, forged), merr.Forbidden)
+	keys := keyServer{valid: map[string]bool{}}
+	a.peers.Identity = keys
+	wantCode(t, a.ExchangeThirdPartyInvite(ctx, "b.test", room, good), merr.Forbidden)
 	w.wantMember(room, bert, "", a, b)
+	keys.valid["https://id.test/valid "+public] = true
 	if err := a.ExchangeThirdPartyInvite(ctx, "b.test", room, good); err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,7 @@ type Peers struct {
 	Outbound Outbound
 	Devices  Devices
 	Pushers  Pushers
+	Identity IdentityServers
 }
 
 // Pushers tells the phones of our users. It is told in the transaction of what has happened.

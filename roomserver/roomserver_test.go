@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -274,20 +275,30 @@ func TestUnreadCountsFollowTheRules(t *testing.T) {
 		if err := f.Join(ctx, MemberRequest{Room: room, Sender: bob}); err != nil {
 			t.Fatal(err)
 		}
+		unread := func(what string, want ...storage.Unread) {
+			t.Helper()
+			f.view(func(tx *storage.ReadTx) error {
+				nid, err := tx.RoomNID(room)
+				if err != nil {
+					return err
+				}
+				got, err := tx.UnreadOf(bob, nid)
+				for i := range got {
+					got[i].Room = 0
+				}
+				if err == nil && !slices.Equal(want, got) {
+					t.Errorf("%s: bob has %+v", what, got)
+				}
+				return err
+			})
+		}
+		f.say(room, bob, "hello")
+		unread("what one says oneself")
 		f.say(room, alice, "hello")
 		f.say(room, alice, "hello bob")
+		unread("what others say", storage.Unread{Notify: 2, Highlight: 1})
 		f.say(room, bob, "hello")
-		f.view(func(tx *storage.ReadTx) error {
-			nid, err := tx.RoomNID(room)
-			if err != nil {
-				return err
-			}
-			got, err := tx.UnreadOf(bob, nid)
-			if err == nil && (len(got) != 1 || got[0].Notify != 2 || got[0].Highlight != 1) {
-				t.Errorf("bob has %+v", got)
-			}
-			return err
-		})
+		unread("after an answer")
 	})
 }
 

@@ -53,6 +53,13 @@ func (tx *ReadTx) RoomAccountData(user id.UserID, room id.RoomID) ([]AccountData
 		user, room)
 }
 
+// AccountDataSize is how much account data a user has, in bytes.
+func (tx *ReadTx) AccountDataSize(user id.UserID) (size int64, err error) {
+	err = tx.queryRow(`select coalesce(sum(octet_length(content) + octet_length(type) + octet_length(room_id)), 0) from account_data
+		where user_id = $1`, user).Scan(&size)
+	return size, err
+}
+
 // SetAccountData stores account data, whose Pos is a position just taken with NextPos. Ring the user's key on commit.
 func (tx *Tx) SetAccountData(user id.UserID, d AccountData) error {
 	tx.OnCommit(func() { tx.store.personal.set(user, d.Pos) })

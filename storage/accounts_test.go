@@ -471,7 +471,7 @@ func TestFilters(t *testing.T) {
 				hash byte
 				want int64
 			}{{alice, 1, 1}, {alice, 2, 2}, {alice, 1, 1}, {bob, 2, 1}} {
-				if got, err := tx.PutFilter(test.user, hash(test.hash), json.RawMessage(`{}`)); got != test.want || err != nil {
+				if got, err := tx.PutFilter(test.user, hash(test.hash), json.RawMessage(`{}`), 2); got != test.want || err != nil {
 					t.Errorf("filter %d of %s: %d, %v", test.hash, test.user, got, err)
 				}
 			}
@@ -483,5 +483,47 @@ func TestFilters(t *testing.T) {
 		if _, err := ask(t, s, func(tx *storage.ReadTx) (json.RawMessage, error) { return tx.Filter(bob, 2) }); err == nil {
 			t.Error("bob sees a filter of alice")
 		}
+		update(t, s, func(tx *storage.Tx) error {
+			_, err := tx.PutFilter(alice, hash(3), json.RawMessage(`{}`), 2)
+			return err
+		})
+		for filter, want := range map[int64]bool{1: false, 2: true, 3: true} {
+			if _, err := ask(t, s, func(tx *storage.ReadTx) (json.RawMessage, error) { return tx.Filter(alice, filter) }); (err == nil) != want {
+				t.Errorf("filter %d, of which the newest two stay: %v", filter, err)
+			}
+		}
 	})
+}
+
+func TestExternalIDs(t *testing.T) {
+	s := storagetest.Open(t)
+	keycloak, home := storage.ExternalID{Provider: "keycloak", Subject: "1"}, storage.ExternalID{Provider: "home", Subject: "1"}
+	update(t, s, func(tx *storage.Tx) error {
+		for _, u := range []id.UserID{alice, bob} {
+			if _, err := tx.InsertUser(storage.User{ID: u}); err != nil {
+				return err
+			}
+		}
+		for _, e := range []storage.ExternalID{keycloak, home} {
+			if fresh, err := tx.InsertExternalID(alice, e, 1); err != nil || !fresh {
+				t.Errorf("%v: %v, %v", e, fresh, err)
+			}
+		}
+		fresh, err := tx.InsertExternalID(bob, keycloak, 2)
+		if fresh {
+			t.Error("somebody at a provider is two people")
+		}
+		return err
+	})
+	got, _ := ask(t, s, func(tx *storage.ReadTx) ([]storage.ExternalID, error) { return tx.ExternalIDs(alice) })
+	if diff := cmp.Diff([]storage.ExternalID{home, keycloak}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, erase := range []bool{false, true} {
+		update(t, s, func(tx *storage.Tx) error { return tx.DeactivateUser(alice, 3, erase) })
+		_, err := ask(t, s, func(tx *storage.ReadTx) (id.UserID, error) { return tx.ExternalUser(keycloak) })
+		if errors.Is(err, storage.ErrNotFound) != erase {
+			t.Errorf("erased %v: %v", erase, err)
+		}
+	}
 }

@@ -42,6 +42,7 @@ func (tx *ReadTx) MessageAt(p InboxPlace) (DeviceMessage, error) {
 // DeleteMessages removes the messages at some places.
 func (tx *Tx) DeleteMessages(places []InboxPlace) error {
 	for _, p := range places {
+		tx.OnCommit(func() { tx.store.inbox.taken(deviceKey{p.User, p.Device}) })
 		if _, err := tx.exec(`delete from to_device where user_id = $1 and device_id = $2 and pos = $3`, p.User, p.Device, p.Pos); err != nil {
 			return err
 		}

@@ -36,7 +36,7 @@ func TestInboxPlacesDoNotPartAPosition(t *testing.T) {
 				at = append(at, pos)
 				for _, u := range []id.UserID{a, b} {
 					m := storage.DeviceMessage{Pos: pos, Sender: a, Type: "t", Content: json.RawMessage(`{}`)}
-					if _, err := tx.SendToDevice(u, storage.AllDevices, m); err != nil {
+					if _, err := tx.SendToDevice(u, "D", m); err != nil {
 						return err
 					}
 				}

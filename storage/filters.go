@@ -20,13 +20,18 @@ func (tx *ReadTx) FilterByHash(user id.UserID, hash TokenHash) (int64, error) {
 	return filter, err
 }
 
-// PutFilter stores a filter, known by the SHA-256 of its definition, and returns its number. The same definition keeps its number.
-func (tx *Tx) PutFilter(user id.UserID, hash TokenHash, definition json.RawMessage) (int64, error) {
+// PutFilter stores a filter, known by the SHA-256 of its definition, and returns its number. The same definition keeps its number. Of the user's
+// filters, the newest keep ones stay.
+func (tx *Tx) PutFilter(user id.UserID, hash TokenHash, definition json.RawMessage, keep int64) (int64, error) {
 	_, err := tx.exec(`insert into filters (user_id, filter_id, hash, definition)
 		values ($1, (select coalesce(max(filter_id), 0) + 1 from filters where user_id = $1), $2, $3)
 		on conflict (user_id, hash) do nothing`, user, hash[:], string(definition))
 	if err != nil {
 		return 0, err
 	}
-	return tx.FilterByHash(user, hash)
+	number, err := tx.FilterByHash(user, hash)
+	if err == nil && number > keep {
+		_, err = tx.exec("delete from filters where user_id = $1 and filter_id <= $2", user, number-keep)
+	}
+	return number, err
 }

@@ -264,42 +264,6 @@ func TestReceivedMessagesAreRememberedForAWhile(t *testing.T) {
 	})
 }
 
-func TestSendToDeviceWithinALimit(t *testing.T) {
-	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
-		update(t, s, func(tx *storage.Tx) error {
-			if _, err := tx.InsertUser(storage.User{ID: alice}); err != nil {
-				return err
-			}
-			for _, d := range []id.DeviceID{"A", "B"} {
-				if _, err := tx.InsertDevice(storage.Device{UserID: alice, ID: d}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		send := func(device id.DeviceID) (got []id.DeviceID) {
-			update(t, s, func(tx *storage.Tx) error {
-				pos, err := tx.NextPos()
-				if err != nil {
-					return err
-				}
-				got, err = tx.SendToDeviceWithin(2, alice, device, storage.DeviceMessage{Pos: pos, Sender: zoe, Type: "t", Content: json.RawMessage(`{}`)})
-				return err
-			})
-			return got
-		}
-		for i, want := range []int{1, 2, 1, 0} {
-			device := storage.AllDevices
-			if i == 0 {
-				device = "A"
-			}
-			if got := send(device); len(got) != want {
-				t.Errorf("message %d went to %v", i, got)
-			}
-		}
-	})
-}
-
 func TestOwnJoiningOfARoomWithOtherServers(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		r := storagetest.NewRoom(t, s, "!one:hs", bob)

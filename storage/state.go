@@ -288,22 +288,17 @@ type StateVersion struct{ Pos, Event int64 }
 
 // StateHistory is the values that a key of the current state has had, oldest first.
 func (tx *ReadTx) StateHistory(room int64, key StateKey) ([]StateVersion, error) {
-	typ, k, err := tx.keyNIDs(key)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return collect(tx, func(r rowScanner) (v StateVersion, err error) {
-		err = r.Scan(&v.Pos, &v.Event)
-		return v, err
-	}, `select pos, event from state_changes where room = $1 and type = $2 and state_key = $3 order by pos`, room, typ, k)
+	return tx.stateVersions(room, key, "select pos, event from state_changes where room = $1 and type = $2 and state_key = $3 order by pos")
 }
 
 // RecalledState is the events of one key in the part of a room's history that was fetched from other servers, oldest first: values that it had
 // there, as far as one can tell.
 func (tx *ReadTx) RecalledState(room int64, key StateKey) ([]StateVersion, error) {
+	return tx.stateVersions(room, key,
+		"select pos, nid from events where room = $1 and type = $2 and state_key = $3 and status = 0 and state_after = 0 order by pos")
+}
+
+func (tx *ReadTx) stateVersions(room int64, key StateKey, query string) ([]StateVersion, error) {
 	typ, k, err := tx.keyNIDs(key)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
@@ -314,5 +309,5 @@ func (tx *ReadTx) RecalledState(room int64, key StateKey) ([]StateVersion, error
 	return collect(tx, func(r rowScanner) (v StateVersion, err error) {
 		err = r.Scan(&v.Pos, &v.Event)
 		return v, err
-	}, `select pos, nid from events where room = $1 and type = $2 and state_key = $3 and status = 0 and state_after = 0 order by pos`, room, typ, k)
+	}, query, room, typ, k)
 }

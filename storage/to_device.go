@@ -3,7 +3,6 @@ package storage
 import (
 	"encoding/json"
 	"errors"
-	"sync"
 
 	"github.com/hearthd/hearth/internal/id"
 )
@@ -19,32 +18,16 @@ type DeviceMessage struct {
 	Content json.RawMessage
 }
 
-// SendToDevice puts a message into the queue of a device, or of AllDevices, and returns the devices that there are. m.Pos is one just taken
-// with NextPos; a device that has a message at that position gets no other. Ring the devices' keys on commit.
-func (tx *Tx) SendToDevice(user id.UserID, device id.DeviceID, m DeviceMessage) ([]id.DeviceID, error) {
-	return tx.sendToDevice(m.Pos, sendToDevice+sentOnce, user, device, m.Pos, m.Sender, m.Type, m.Content)
-}
-
-// SendToDeviceWithin is SendToDevice for devices whose queue is shorter than limit; the others are left out.
-func (tx *Tx) SendToDeviceWithin(limit int, user id.UserID, device id.DeviceID, m DeviceMessage) ([]id.DeviceID, error) {
-	return tx.sendToDevice(m.Pos, sendToDevice+`and not exists (select 1 from to_device q
-		where q.user_id = d.user_id and q.device_id = d.device_id order by q.pos limit 1 offset $7) `+sentOnce,
-		user, device, m.Pos, m.Sender, m.Type, m.Content, limit-1)
-}
-
-const sendToDevice = `insert into to_device (user_id, device_id, pos, sender, type, content)
-	select d.user_id, d.device_id, $3, $4, $5, $6 from devices d where d.user_id = $1 and (d.device_id = $2 or $2 = '*') `
-
-const sentOnce = `on conflict (user_id, device_id, pos) do nothing returning device_id`
-
-func (tx *Tx) sendToDevice(pos int64, sql string, user id.UserID, rest ...any) ([]id.DeviceID, error) {
-	devices, err := collect(&tx.ReadTx, scanOne[id.DeviceID], sql, append([]any{user}, rest...)...)
-	tx.OnCommit(func() {
-		for _, d := range devices {
-			tx.store.inbox.set(deviceKey{user, d}, pos)
-		}
-	})
-	return devices, err
+// SendToDevice puts a message into the inbox of a device and reports whether there is such a device. m.Pos is one just taken with NextPos. Ring
+// the device's key on commit.
+func (tx *Tx) SendToDevice(user id.UserID, device id.DeviceID, m DeviceMessage) (bool, error) {
+	n, err := tx.exec(`insert into to_device (user_id, device_id, pos, sender, type, content)
+		select d.user_id, d.device_id, $3, $4, $5, $6 from devices d where d.user_id = $1 and d.device_id = $2`,
+		user, device, m.Pos, m.Sender, m.Type, m.Content)
+	if n > 0 {
+		tx.OnCommit(func() { tx.store.inbox.put(deviceKey{user, device}, m.Pos, int64(len(m.Content))+messageOverhead) })
+	}
+	return n > 0, err
 }
 
 // ToDevice is up to limit messages to a device that it has not been told of when it comes with a token at the position since, in their
@@ -123,44 +106,10 @@ func (tx *Tx) AckToDevice(user id.UserID, device id.DeviceID, since int64) error
 	if err != nil {
 		return err
 	}
+	tx.OnCommit(func() { tx.store.inbox.taken(deviceKey{user, device}) })
 	if _, err := tx.exec(`delete from to_device where user_id = $1 and device_id = $2 and pos <= $3`, user, device, upto); err != nil {
 		return err
 	}
 	_, err = tx.exec(`delete from to_device_cuts where user_id = $1 and device_id = $2 and pos < $3`, user, device, since)
 	return err
-}
-
-// InboxEmpty reports whether a device surely has no messages stored. It answers from memory: false may also mean that nobody has looked.
-func (s *Store) InboxEmpty(user id.UserID, device id.DeviceID) bool {
-	return s.inbox.isEmpty(deviceKey{user, device})
-}
-
-// inbox knows the last positions of messages to devices, and when a device was seen to have none.
-type inbox struct {
-	*marks[deviceKey]
-	seeing sync.Mutex
-	empty  map[deviceKey]int64
-}
-
-const maxEmptyInboxes = 1 << 16
-
-func newInbox(floor int64) *inbox {
-	return &inbox{marks: newMarks[deviceKey](floor), empty: map[deviceKey]int64{}}
-}
-
-// emptyAt notes that a snapshot at pos had no messages for a device.
-func (i *inbox) emptyAt(k deviceKey, pos int64) {
-	i.seeing.Lock()
-	defer i.seeing.Unlock()
-	if len(i.empty) >= maxEmptyInboxes {
-		clear(i.empty)
-	}
-	i.empty[k] = max(pos, i.empty[k])
-}
-
-func (i *inbox) isEmpty(k deviceKey) bool {
-	i.seeing.Lock()
-	pos, seen := i.empty[k]
-	i.seeing.Unlock()
-	return seen && i.unchanged(k, pos)
 }

@@ -72,6 +72,15 @@ func (tx *Tx) SetUnread(user id.UserID, u Unread) error {
 	return err
 }
 
+// ReadThread sets the counts of one user in one thread of a room to 0, and reports whether they were something else.
+func (tx *Tx) ReadThread(user id.UserID, room int64, thread id.EventID) (bool, error) {
+	some, err := tx.exists(`select 1 from unread where room = $1 and thread = $2 and user_id = $3 and notify > 0`, room, string(thread), string(user))
+	if err != nil || !some {
+		return false, err
+	}
+	return true, tx.SetUnread(user, Unread{Room: room, Thread: thread})
+}
+
 // ClearUnread forgets all counts of one user in one room, which the user has left.
 func (tx *Tx) ClearUnread(user id.UserID, room int64) error {
 	_, err := tx.exec(`delete from unread where user_id = $1 and room = $2`, string(user), room)

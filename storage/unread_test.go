@@ -46,6 +46,14 @@ func TestUnreadIsCountedByThread(t *testing.T) {
 		})
 		want(aliceOne, 1, main, thread)
 		want(bobOne, 1)
+		for _, some := range []bool{true, false} {
+			updating(t, s, func(tx *storage.Tx) error {
+				got, err := tx.ReadThread(aliceOne, 1, "$t")
+				same(t, "there was something", some, got)
+				return err
+			})
+		}
+		want(aliceOne, 1, main)
 		updating(t, s, func(tx *storage.Tx) error { return tx.ClearUnread(aliceOne, 1) })
 		want(aliceOne, 1)
 		want(aliceOne, 2, storage.Unread{Room: 2, Notify: 1, Highlight: 1})

@@ -88,6 +88,10 @@ func (tx *Tx) DeactivateUser(user id.UserID, ts int64, erase bool) error {
 	if err == nil && erase {
 		err = tx.eraseUser(user)
 	}
+	if err == nil && erase {
+		// Otherwise they stay, so that whoever closed the account does not get another one at the next login.
+		_, err = tx.exec("delete from external_ids where user_id = $1", user)
+	}
 	if err != nil {
 		return err
 	}

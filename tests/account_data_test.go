@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -148,4 +149,23 @@ func TestPushRules(t *testing.T) {
 	alice.Must("DELETE", rule, nil)
 	alice.Refused("GET", rule, nil, 404, "M_NOT_FOUND")
 	alice.Refused("DELETE", path("pushrules", "global", "override", ".m.rule.master"), nil, 400, "M_INVALID_PARAM")
+}
+
+func TestNobodyHasAccountDataWithoutBounds(t *testing.T) {
+	t.Parallel()
+	a := hearthtest.Start(t)
+	alice, bob := a.User("alice"), a.User("bob")
+	at := func(n int) string { return path("user", alice.ID, "account_data", fmt.Sprint("m.part", n)) }
+	large := fields{"text": strings.Repeat("x", 1_000_000)}
+	parts := 0
+	for alice.Do("PUT", at(parts), large).Status == 200 && parts < 100 {
+		parts++
+	}
+	equal(t, "parts of a million bytes", parts, 16)
+	refused := alice.Refused("PUT", at(parts), large, 403, "M_USER_LIMIT_EXCEEDED")
+	equal(t, "where to read about it", refused.Get("info_uri").Str != "", true)
+	alice.Must("PUT", at(0), large) // what is not longer than before is accepted
+	alice.Must("PUT", at(0), fields{})
+	alice.Must("PUT", at(parts), large) // in its place
+	bob.Must("PUT", path("user", bob.ID, "account_data", "m.part0"), large)
 }

@@ -129,4 +129,14 @@ func TestUnreadCounts(t *testing.T) {
 	equal(t, "the thread", inThread(), 1)
 	alice.Must("POST", path("rooms", room, "receipt", "m.read", thread), fields{"thread_id": root})
 	equal(t, "the thread is read", inThread(), 0)
+
+	bob.SayInThread(room, root, "still there?")
+	bob.Say(room, "and here?")
+	equal(t, "both", [2]int64{counts("filter", perThread)[0], inThread()}, [2]int64{1, 1})
+	alice.SetState(room, "m.room.topic", "", fields{"topic": "x"})
+	equal(t, "state is no answer", [2]int64{counts("filter", perThread)[0], inThread()}, [2]int64{1, 1})
+	alice.SayInThread(room, root, "yes")
+	equal(t, "who answers in the thread has read it", [2]int64{counts("filter", perThread)[0], inThread()}, [2]int64{1, 0})
+	alice.Say(room, "yes")
+	equal(t, "who answers has read", counts(), [2]int64{0, 0})
 }

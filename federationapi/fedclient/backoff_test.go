@@ -54,7 +54,8 @@ func TestWhoIsHeardIsAskedAgain(t *testing.T) {
 	if !c.Backoff(peerName).IsZero() {
 		t.Error("it is left alone for more than an hour after one failure")
 	}
-	if _, err := c.Event(t.Context(), peerName, "$e"); !HasCode(err, "M_UNRECOGNIZED") {
+	var said *Error
+	if _, err := c.Event(t.Context(), peerName, "$e"); !errors.As(err, &said) || said.Code != "M_UNRECOGNIZED" {
 		t.Error(err)
 	}
 	if c.backoff.get(t.Context(), peerName).Failures != 0 {

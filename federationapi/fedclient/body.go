@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/hearthd/hearth/internal/canonjson"
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -71,21 +72,8 @@ func (c *Client) read(ctx context.Context, from id.ServerName, body io.ReadClose
 
 // checkJSON refuses what is not one JSON value or is nested deeper than maxDepth.
 func checkJSON(raw []byte) error {
-	depth, quoted := 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{', c == '[':
-			if depth++; depth > maxDepth {
-				return errTooDeep
-			}
-		case c == '}', c == ']':
-			depth--
-		}
+	if canonjson.Deeper(raw, maxDepth) {
+		return errTooDeep
 	}
 	if !json.Valid(raw) {
 		return errNotJSON

@@ -143,8 +143,6 @@ func TestCallsAskAsTheSpecificationSays(t *testing.T) {
 			func(ctx context.Context, c *Client) (any, error) {
 				return c.ClaimKeys(ctx, peerName, json.RawMessage(`{"one_time_keys":{}}`))
 			}, json.RawMessage(`{"one_time_keys":{}}`)},
-		{"an OpenID user", "GET", fed + "/v1/openid/userinfo", "access_token=a%2Fb", "", true, `{"sub":"@u:b.example"}`,
-			func(ctx context.Context, c *Client) (any, error) { return c.OpenIDUserinfo(ctx, peerName, "a/b") }, id.UserID("@u:b.example")},
 		{"the version", "GET", fed + "/v1/version", "", "", true, `{"server":{"name":"Peer","version":"2"}}`,
 			func(ctx context.Context, c *Client) (any, error) { return c.Version(ctx, peerName) }, ServerVersion{"Peer", "2"}},
 		{"a policy signature", "POST", "/_matrix/policy/v1/sign", "", `{"a":1}`, false, `{"b.example":{"ed25519:policy_server":"abc"}}`,
@@ -240,8 +238,6 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 	}{
 		{"a refusal", 403, `{"errcode":"M_FORBIDDEN","error":"no\u0000\n` + strings.Repeat("x", 400) + `"}`, nil,
 			Error{Server: peerName, Status: 403, Code: "M_FORBIDDEN", Message: "no  " + strings.Repeat("x", 296)}},
-		{"a refusal for the room's version", 400, `{"errcode":"M_INCOMPATIBLE_ROOM_VERSION","error":"x","room_version":"12"}`, nil,
-			Error{Server: peerName, Status: 400, Code: "M_INCOMPATIBLE_ROOM_VERSION", Message: "x", RoomVersion: "12"}},
 		{"too many requests", 429, `{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}`, nil,
 			Error{Server: peerName, Status: 429, Code: "M_LIMIT_EXCEEDED", RetryAfter: 1500 * time.Millisecond}},
 		{"a refusal with a member of another type", 404, `{"errcode":"M_NOT_FOUND","error":7}`, nil,
@@ -274,7 +270,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 					t.Error(err)
 				}
 			case tt.want == nil:
-				if !errors.As(err, &said) || errors.Is(err, ErrUnreachable) || !HasCode(err, tt.said.Code) {
+				if !errors.As(err, &said) || errors.Is(err, ErrUnreachable) {
 					t.Fatalf("%v", err)
 				}
 				if diff := cmp.Diff(tt.said, *said); diff != "" {

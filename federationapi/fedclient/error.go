@@ -22,8 +22,6 @@ type Error struct {
 	Status  int    // HTTP status, from 400 to 499
 	Code    string // errcode; empty where there was none that makes sense
 	Message string // for people, shortened
-	// RoomVersion comes with M_INCOMPATIBLE_ROOM_VERSION.
-	RoomVersion string
 	// RetryAfter is how long the server asks to be left alone, with M_LIMIT_EXCEEDED.
 	RetryAfter time.Duration
 }
@@ -42,12 +40,6 @@ func (e *Error) LeaveAlone() time.Duration { return e.RetryAfter }
 // MatrixMessage returns what the server says to people.
 func (e *Error) MatrixMessage() string { return e.Message }
 
-// HasCode reports whether err is, or wraps, what a server said with this errcode.
-func HasCode(err error, code string) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Code == code
-}
-
 const (
 	maxErrorText  = 300
 	maxRetryAfter = time.Hour
@@ -60,7 +52,6 @@ func parseError(server id.ServerName, status int, body []byte) *Error {
 	var fields struct {
 		Code         string `json:"errcode"`
 		Message      string `json:"error"`
-		RoomVersion  string `json:"room_version"`
 		RetryAfterMS int64  `json:"retry_after_ms"`
 	}
 	// A member of another type than it should have leaves the others as they are.
@@ -70,7 +61,6 @@ func parseError(server id.ServerName, status int, body []byte) *Error {
 	}
 	e := &Error{
 		Server: server, Status: status, Code: shorten(fields.Code, 100), Message: shorten(fields.Message, maxErrorText),
-		RoomVersion: shorten(fields.RoomVersion, 32),
 	}
 	if fields.RetryAfterMS > 0 {
 		e.RetryAfter = time.Duration(min(fields.RetryAfterMS, maxRetryAfter.Milliseconds())) * time.Millisecond

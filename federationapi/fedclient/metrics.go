@@ -1,9 +1,9 @@
 package fedclient
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hearthd/hearth/internal/obs"
 )
 
 type metrics struct {
@@ -28,10 +28,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Fetches of the signing keys of other servers, by result: fetched, or failed.",
 		}, []string{"result"}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	return m, errors.Join(reg.Register(m.requests), reg.Register(m.dials), reg.Register(m.keys))
+	return m, obs.Register(reg, m.requests, m.dials, m.keys)
 }
 
 // The results of a request.

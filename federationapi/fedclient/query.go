@@ -97,26 +97,6 @@ func (c *Client) ClaimKeys(ctx context.Context, to id.ServerName, body json.RawM
 	})
 }
 
-// OpenIDUserinfo returns the user whom another server gave an OpenID token.
-//
-// Spec: server-server-api#openid
-func (c *Client) OpenIDUserinfo(ctx context.Context, to id.ServerName, token string) (id.UserID, error) {
-	var answer struct {
-		Sub string `json:"sub"`
-	}
-	err := c.ask(ctx, to, call{
-		name: "openid_userinfo", method: http.MethodGet, path: v1 + "/openid/userinfo", query: url.Values{"access_token": {token}}, unsigned: true,
-	}, &answer)
-	if err != nil {
-		return "", err
-	}
-	user, err := id.ParseUserID(answer.Sub)
-	if err != nil || user.Server() != to {
-		return "", fmt.Errorf("%w: %s answered for an OpenID token with somebody else's user", ErrUnreachable, to)
-	}
-	return user, nil
-}
-
 // ServerVersion is the software of a server.
 type ServerVersion struct {
 	Name, Version string

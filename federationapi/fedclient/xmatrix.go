@@ -1,6 +1,7 @@
 package fedclient
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
@@ -37,6 +38,19 @@ func (c *Client) authorize(method, uri string, to id.ServerName, content []byte)
 	signature := ed25519.Sign(c.key, signedRequest(method, uri, c.name, to, content))
 	return `X-Matrix origin="` + string(c.name) + `",destination="` + string(to) + `",key="` + string(c.keyID) + `",sig="` +
 		base64.RawStdEncoding.EncodeToString(signature) + `"`
+}
+
+// IdentityAuthorization returns the Authorization headers of a request to an identity server: that of the specification, and behind it the one
+// that Sydent looks for, which is what identity servers are in practice. It has another name for the destination in what is signed.
+//
+// Spec: identity-service-api#post_matrixidentityv23pidunbind
+func (c *Client) IdentityAuthorization(method, uri string, to id.ServerName, content []byte) []string {
+	signed := signedRequest(method, uri, c.name, to, content)
+	signature := ed25519.Sign(c.key, bytes.Replace(signed, []byte(`,"destination":`), []byte(`,"destination_is":`), 1))
+	return []string{
+		c.authorize(method, uri, to, content),
+		`X-Matrix origin="` + string(c.name) + `",key="` + string(c.keyID) + `",sig="` + base64.RawStdEncoding.EncodeToString(signature) + `"`,
+	}
 }
 
 // credentials are the parameters of an Authorization header.

@@ -2,11 +2,11 @@ package sender
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -60,13 +60,10 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "hearth_outbox_lag_seconds",
 			Help:    "The age of the oldest event of a transaction when it was delivered.",
-			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400},
+			Buckets: obs.LagBuckets(),
 		}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	gauges := []prometheus.Collector{
+	all := []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hearth_outbox_rows",
 			Help: "What waits to be sent to other servers.",
@@ -81,17 +78,13 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 		}),
 	}
 	for _, l := range lags {
-		gauges = append(gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "hearth_outbox_failing_servers",
 			Help:        "Servers that transactions do not get through to, by how long that has been so.",
 			ConstLabels: prometheus.Labels{"since": l.label},
 		}, func() float64 { return s.failing(l.from, l.to) }))
 	}
-	var problems []error
-	for _, c := range append(gauges, m.transactions, m.units, m.dropped, m.objections, m.panics, m.seconds) {
-		problems = append(problems, reg.Register(c))
-	}
-	return m, errors.Join(problems...)
+	return m, obs.Register(reg, append(all, m.transactions, m.units, m.dropped, m.objections, m.panics, m.seconds)...)
 }
 
 // sent counts a delivered transaction.
@@ -106,18 +99,13 @@ func (m *metrics) sent(t *transaction, now time.Time) {
 
 // rows is the number of rows in all outboxes, -1 if the database does not say.
 func (s *Sender) rows() float64 {
-	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), patience) // the registry has no context to give
-	defer cancel()
-	var n int64
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		n, err = tx.OutboxRows()
-		return err
+	return obs.Count(func(ctx context.Context) (n int64, err error) {
+		err = s.store.View(ctx, func(tx *storage.ReadTx) error {
+			n, err = tx.OutboxRows()
+			return err
+		})
+		return n, err
 	})
-	if err != nil {
-		return -1
-	}
-	return float64(n)
 }
 
 // failing is the number of servers that have not been reached for a time.

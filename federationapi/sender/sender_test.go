@@ -110,21 +110,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- r.sender.Run(ctx) }()
-	stopped := false
-	r.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-ended; err != nil {
-			r.t.Errorf("Run: %v", err)
-		}
-	}
-	r.t.Cleanup(r.stop)
+	r.stop = storagetest.Run(r.t, r.sender.Run)
 }
 
 func (r *rig) update(fn func(tx *storage.Tx) error) {

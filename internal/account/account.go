@@ -19,6 +19,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/push"
+	"github.com/hearthd/hearth/internal/sso"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -34,7 +35,7 @@ type ProfileObserver interface {
 	ProfileChanged(ctx context.Context, user id.UserID) error
 }
 
-// Deps is what a Service works with. All fields but Rooms, Profiles and Appservices are needed.
+// Deps is what a Service works with. All fields but Rooms, Profiles, Appservices and Providers are needed.
 type Deps struct {
 	Notifier *Notifier
 	Store    *storage.Store
@@ -49,6 +50,8 @@ type Deps struct {
 	Appservices *appservice.Registry
 	// Memory is what the cache of sessions gets its share of; nil: of the default.
 	Memory *budget.Memory
+	// Providers are where users can log in elsewhere.
+	Providers []*sso.Provider
 }
 
 // Service is the accounts of one server. It is safe for concurrent use.
@@ -69,6 +72,7 @@ type Service struct {
 	seen     *sightings
 
 	appservices *appservice.Registry
+	providers   []*sso.Provider
 }
 
 // New makes the service.
@@ -85,7 +89,7 @@ func New(d Deps) (*Service, error) {
 	return &Service{
 		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
 		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(d.Memory.Share(budget.Sessions)), seen: newSightings(),
-		appservices: d.Appservices,
+		appservices: d.Appservices, providers: d.Providers,
 	}, nil
 }
 

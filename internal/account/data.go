@@ -14,8 +14,15 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// maxDataType is the length of a type of account data in bytes, that of an event's type.
-const maxDataType = 255
+const (
+	// maxDataType is the length of a type of account data in bytes, that of an event's type.
+	maxDataType = 255
+	// maxData is how much account data clients can make a user have, in bytes: the first answer to a sync has all of it. People with thousands
+	// of rooms have one or two megabytes.
+	maxData = 16 << 20
+	// maxFilters is how many filters of a user are kept: clients that store another one at each start have no need of the old ones.
+	maxFilters = 500
+)
 
 var errNoData = merr.New(merr.NotFound, "Account data not found.")
 
@@ -36,7 +43,7 @@ func (s *Service) Data(ctx context.Context, user id.UserID, room id.RoomID, typ 
 }
 
 // SetData stores account data for clients. content is an object; an empty one deletes. Types that the server manages are refused with the
-// status 405.
+// status 405, and more than a user can have with M_USER_LIMIT_EXCEEDED.
 //
 // Spec: client-server-api#client-config, MSC3391
 func (s *Service) SetData(ctx context.Context, user id.UserID, room id.RoomID, typ string, content json.RawMessage) error {
@@ -50,9 +57,30 @@ func (s *Service) SetData(ctx context.Context, user id.UserID, room id.RoomID, t
 	if err := json.Compact(&compact, content); err != nil {
 		return merr.New(merr.NotJSON, "Content must be a JSON object.")
 	}
+	d := storage.AccountData{RoomID: room, Type: typ, Content: compact.Bytes()}
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
-		return s.setData(tx, user, storage.AccountData{RoomID: room, Type: typ, Content: compact.Bytes()})
+		if err := s.hasSpace(tx, user, d); err != nil {
+			return err
+		}
+		return s.setData(tx, user, d)
 	})
+}
+
+// hasSpace refuses account data that is longer than what it replaces, where a user has too much already.
+func (s *Service) hasSpace(tx *storage.Tx, user id.UserID, d storage.AccountData) error {
+	old, err := tx.AccountData(user, d.RoomID, d.Type)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+	case err != nil || len(d.Content) <= len(old.Content):
+		return err
+	}
+	size, err := tx.AccountDataSize(user)
+	if err == nil && size+int64(len(d.Content)-len(old.Content)) > maxData {
+		// Spec: client-server-api#common-error-codes
+		err = merr.Newf(merr.UserLimitExceeded, "Nobody can have more than %d bytes of account data", maxData).
+			With("info_uri", s.config.Get().BaseURL())
+	}
+	return err
 }
 
 // setData stores account data at a fresh position of the stream.
@@ -82,7 +110,7 @@ func (s *Service) AddFilter(ctx context.Context, user id.UserID, definition json
 	})
 	if errors.Is(err, storage.ErrNotFound) {
 		err = s.store.Update(ctx, func(tx *storage.Tx) (err error) {
-			number, err = tx.PutFilter(user, hash, compact.Bytes())
+			number, err = tx.PutFilter(user, hash, compact.Bytes(), maxFilters)
 			return err
 		})
 	}

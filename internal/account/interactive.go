@@ -22,6 +22,7 @@ const (
 	StageDummy             = "m.login.dummy"
 	StageRegistrationToken = "m.login.registration_token"
 	StageTerms             = "m.login.terms"
+	StageSSO               = "m.login.sso"
 )
 
 // Operation is a request that has to be confirmed interactively.
@@ -183,12 +184,14 @@ func (s *Service) stage(ctx context.Context, in *interaction, auth *authDict) er
 			return err
 		}
 		if in.For != "" && in.For != user.ID {
-			return merr.New(merr.Forbidden, "This has to be confirmed by the owner of the account")
+			return errNotOwner
 		}
 		if err := mayLogIn(user); err != nil {
 			return err
 		}
 		in.User = user.ID
+	case StageSSO:
+		return merr.New(merr.Forbidden, "This is done in a browser, on the page of this server for it").WithStatus(401)
 	case StageRegistrationToken:
 		if err := s.checkRegistrationToken(ctx, auth.Token); err != nil {
 			return err
@@ -266,6 +269,24 @@ func (s *Service) CompleteStage(ctx context.Context, session, stage, token strin
 	}
 	return s.saveInteraction(ctx, in)
 }
+
+// completeSSO completes the stage of single sign-on for whoever has logged in at a provider.
+func (s *Service) completeSSO(ctx context.Context, session string, user id.UserID) error {
+	in, err := s.loadInteraction(ctx, session)
+	if err != nil || slices.Contains(in.Completed, StageSSO) {
+		return err
+	}
+	if !in.next(StageSSO) {
+		return merr.New(merr.Forbidden, "This is not the time for single sign-on")
+	}
+	if in.For != user {
+		return errNotOwner
+	}
+	in.User, in.Completed = user, append(in.Completed, StageSSO)
+	return s.saveInteraction(ctx, in)
+}
+
+var errNotOwner = merr.New(merr.Forbidden, "This has to be confirmed by the owner of the account")
 
 // HasSession reports whether an authentication is under way.
 func (s *Service) HasSession(ctx context.Context, session string) error {

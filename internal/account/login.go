@@ -30,20 +30,25 @@ type loginOptions struct {
 
 // LoginFlow is a type of login that the server offers.
 type LoginFlow struct {
-	Type          string `json:"type"`
-	GetLoginToken bool   `json:"get_login_token,omitempty"`
+	Type              string        `json:"type"`
+	GetLoginToken     bool          `json:"get_login_token,omitempty"`
+	IdentityProviders []SSOProvider `json:"identity_providers,omitempty"`
 }
 
 const loginTypeToken = "m.login.token"
 
 // LoginFlows lists the ways to log in.
 func (s *Service) LoginFlows() []LoginFlow {
-	flows := []LoginFlow{{Type: loginTypeToken, GetLoginToken: true}}
+	var flows []LoginFlow
+	if s.config.Get().Passwords.Enabled {
+		flows = append(flows, LoginFlow{Type: StagePassword})
+	}
+	if providers := s.SSOProviders(); len(providers) > 0 {
+		flows = append(flows, LoginFlow{Type: StageSSO, IdentityProviders: providers})
+	}
+	flows = append(flows, LoginFlow{Type: loginTypeToken, GetLoginToken: true})
 	if len(s.appservices.All()) > 0 {
 		flows = append(flows, LoginFlow{Type: LoginTypeAppservice})
-	}
-	if s.config.Get().Passwords.Enabled {
-		flows = append([]LoginFlow{{Type: StagePassword}}, flows...)
 	}
 	return flows
 }
@@ -277,12 +282,33 @@ func (s *Service) singleToken(ctx context.Context, prefix string, p storage.Toke
 	})
 }
 
-// confirmUser asks a user for the password.
+// confirmUser asks a user for the password, or to log in at a provider once more.
 func (s *Service) confirmUser(ctx context.Context, op Operation) (Confirmation, error) {
-	return s.confirm(ctx, op, []Flow{{Stages: []string{StagePassword}}})
+	flows, err := s.confirmFlows(ctx, op.User)
+	if err != nil {
+		return Confirmation{}, err
+	}
+	return s.confirm(ctx, op, flows)
 }
 
-// Confirm asks a user for the password on behalf of another service, and returns the request without its auth: the pinned one where the last
+// confirmFlows are the ways in which a user can confirm something. Whoever has not said who they are gives a password.
+func (s *Service) confirmFlows(ctx context.Context, user id.UserID) ([]Flow, error) {
+	byPassword, bySSO := Flow{Stages: []string{StagePassword}}, Flow{Stages: []string{StageSSO}}
+	if user == "" || len(s.providers) == 0 {
+		return []Flow{byPassword}, nil
+	}
+	providers, err := s.ssoProvidersOf(ctx, user)
+	if err != nil || len(providers) == 0 {
+		return []Flow{byPassword}, err
+	}
+	u, err := s.User(ctx, user)
+	if err != nil || u.PasswordHash == "" || !s.config.Get().Passwords.Enabled {
+		return []Flow{bySSO}, err
+	}
+	return []Flow{byPassword, bySSO}, nil
+}
+
+// Confirm asks a user to confirm something on behalf of another service, and returns the request without its auth: the pinned one where the last
 // request had nothing but auth. The error is a *Challenge as long as the user has not confirmed it.
 func (s *Service) Confirm(ctx context.Context, op Operation) (json.RawMessage, error) {
 	c, err := s.confirmUser(ctx, op)

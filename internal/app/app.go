@@ -38,6 +38,7 @@ import (
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/pusher"
 	"github.com/hearthd/hearth/internal/safehttp"
+	"github.com/hearthd/hearth/internal/sso"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
@@ -147,10 +148,13 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err != nil {
 		return err
 	}
+	providers, err := sso.New(cfg.SSO, cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks, "Hearth/"+opts.Version, opts.Clock)
+	if err != nil {
+		return fmt.Errorf("sso.providers: %w", err)
+	}
 	a.accounts, err = account.New(account.Deps{
-		Appservices: registry,
-		Notifier:    notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
-		Memory: memory,
+		Appservices: registry, Providers: providers, Memory: memory,
+		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)

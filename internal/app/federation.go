@@ -12,6 +12,7 @@ import (
 	"github.com/hearthd/hearth/federationapi/sender"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/identity"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/roomserver"
 )
@@ -21,6 +22,8 @@ type federation struct {
 	client *fedclient.Client
 	ring   *fedclient.KeyRing
 	sender *sender.Sender
+	// identity asks the servers that know whose user an address is.
+	identity *identity.Client
 }
 
 func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, error) {
@@ -34,14 +37,16 @@ func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, err
 		old = append(old, fedclient.OldKey{ID: k.ID, Public: k.Key, Expired: k.Expired})
 	}
 	f := &federation{}
+	guard := safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks)
 	f.client, err = fedclient.New(fedclient.Options{
 		Name: name, KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private, OldKeys: old,
-		Guard: safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks), RootCAs: roots, Store: a.store, Clock: opts.Clock,
+		Guard: guard, RootCAs: roots, Store: a.store, Clock: opts.Clock,
 		Log: a.log, Metrics: a.metrics, UserAgent: "Hearth/" + opts.Version, Resolver: opts.Resolver, Dial: opts.Dial,
 	})
 	if err != nil {
 		return nil, err
 	}
+	f.identity = identity.New(guard, roots, "Hearth/"+opts.Version, f.client)
 	var notaries []id.ServerName
 	for _, n := range cfg.Federation.TrustedKeyServers {
 		notaries = append(notaries, id.ServerName(n)) // Validate has parsed it
@@ -55,7 +60,7 @@ func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, err
 
 // rooms is the federation as rooms see it.
 func (f *federation) rooms(devices roomserver.Devices, pushers roomserver.Pushers) roomserver.Peers {
-	return roomserver.Peers{Remote: f.client, Verifier: f.ring, Outbound: f.sender, Devices: devices, Pushers: pushers}
+	return roomserver.Peers{Remote: f.client, Verifier: f.ring, Outbound: f.sender, Devices: devices, Pushers: pushers, Identity: f.identity}
 }
 
 // AuthenticateServer implements web.ServerAuthenticator. Who makes a request can be reached again, so what waits for it is sent.

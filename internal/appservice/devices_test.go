@@ -50,7 +50,7 @@ func (r *rig) login(users ...id.UserID) {
 func (r *rig) send(to id.UserID, text string) {
 	r.t.Helper()
 	r.update(func(tx *storage.Tx, pos int64) error {
-		_, err := tx.SendToDevice(to, storage.AllDevices, storage.DeviceMessage{
+		_, err := tx.SendToDevice(to, device, storage.DeviceMessage{
 			Pos: pos, Sender: alice, Type: "m.room.encrypted", Content: json.RawMessage(fmt.Sprintf(`{"ciphertext":%q}`, text)),
 		})
 		return err

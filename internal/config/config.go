@@ -28,6 +28,8 @@ type Config struct {
 	Passwords Passwords `key:"passwords"`
 	// How long logins last.
 	Sessions Sessions `key:"sessions"`
+	// Logging in at an OpenID Connect provider (docs/sso.md).
+	SSO SSO `key:"sso"`
 	// How often one client may do what costs something. A request too many is answered with 429 M_LIMIT_EXCEEDED.
 	RateLimits RateLimits `key:"rate_limits"`
 	// Rooms that are made here.

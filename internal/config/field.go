@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -150,21 +152,22 @@ func convertEntry(raw any, t reflect.Type) (reflect.Value, error) {
 		return reflect.Value{}, fmt.Errorf("%v is not an entry with keys", raw)
 	}
 	out := reflect.New(t).Elem()
-	known := 0
+	unknown := maps.Clone(mapping)
 	for i := range t.NumField() {
 		v, ok := mapping[t.Field(i).Tag.Get("key")]
 		if !ok {
 			continue
 		}
-		known++
+		delete(unknown, t.Field(i).Tag.Get("key"))
 		item, err := convert(v, t.Field(i).Type)
 		if err != nil {
+			err = field{secret: t.Field(i).Tag.Get("secret") == "yes"}.hide(err)
 			return reflect.Value{}, fmt.Errorf("%s: %w", t.Field(i).Tag.Get("key"), err)
 		}
 		out.Field(i).Set(item)
 	}
-	if known != len(mapping) {
-		return reflect.Value{}, fmt.Errorf("entry %v has unknown keys", mapping)
+	if len(unknown) > 0 {
+		return reflect.Value{}, fmt.Errorf("an entry has unknown keys: %s", strings.Join(slices.Sorted(maps.Keys(unknown)), ", "))
 	}
 	return out, nil
 }

@@ -165,7 +165,7 @@ func TestLoadRefuses(t *testing.T) {
 			want: []string{
 				`server.name: 7 is not text; put it in quotes`,
 				`server.drain_timeout: 10 is not a duration like 30s, 12h or 7d`,
-				`well_known.contacts: entry map[rolle:x] has unknown keys`,
+				`well_known.contacts: an entry has unknown keys: rolle`,
 				`rate_limits.login.per_second: "fast" is not a number`,
 				`media.freeze.enabled: "perhaps" is neither true nor false`,
 				`media.freeze.at: "yesterday" is not an instant like 2024-09-04T00:00:00Z (RFC 3339)`,
@@ -210,6 +210,31 @@ func TestLoadRefuses(t *testing.T) {
 				`federation.old_verify_keys: the expired_ts of "ed25519:2" is not a moment in milliseconds since 1970`,
 				`federation.old_verify_keys: "ed25519:2" is there twice`,
 			},
+		},
+		{
+			name: "providers that nobody could log in at",
+			file: "sso: {trusted_clients: [\"https:/\", \"app.example.org\"], providers: [" +
+				"{id: a b, issuer: http://sso.example.org, icon: x, brand: A}, " +
+				"{id: x, name: X, issuer: https://sso.example.org, client_id: c, localpart: \"{{.a\", taken: steal}, " +
+				"{id: x, name: X, issuer: http://127.0.0.1:8080/, client_id: c}]}",
+			want: []string{
+				`sso.trusted_clients: "https:/" stands for the whole web`,
+				`sso.trusted_clients: "app.example.org" is not the beginning of a URL like https://app.example.org/ or app.example:/`,
+				`sso.providers: "a b" is not an id of letters, digits and ._~-`,
+				`sso.providers: "a b" has no name`,
+				`sso.providers: "a b": "A" is not a brand like github`,
+				`sso.providers: "a b": the icon "x" is not an mxc:// URI`,
+				`sso.providers: "a b": the issuer "http://sso.example.org" is not an https URL`,
+				`sso.providers: "a b" has no client_id`,
+				`sso.providers (taken): "steal" is none of refuse, number, link`,
+				`sso.providers: "x": the template "{{.a" cannot be read: template: claim:1: unclosed action`,
+				`sso.providers: "x" is there twice`,
+			},
+		},
+		{
+			name: "a secret of a provider, without showing it",
+			file: "sso: {providers: [{id: x, client_secret: 4711}]}",
+			want: []string{"sso.providers: client_secret: the value cannot be read as text; put it in quotes"},
 		},
 		{
 			name: "a secret, without showing it",

@@ -50,6 +50,27 @@ func (n Network) rooms(tx *storage.ReadTx, appservices []string) ([]*storage.Roo
 	return tx.PublishedRooms()
 }
 
+// Search is what clients and servers send that look for published rooms.
+//
+// Spec: client-server-api#post_matrixclientv3publicrooms, server-server-api#post_matrixfederationv1publicrooms
+type Search struct {
+	Limit  int    `json:"limit"`
+	Since  string `json:"since"`
+	Filter struct {
+		Term  string    `json:"generic_search_term"`
+		Types []*string `json:"room_types"`
+	} `json:"filter"`
+	AllNetworks bool   `json:"include_all_networks"`
+	Instance    string `json:"third_party_instance_id"`
+}
+
+// Query is what to look for.
+func (s Search) Query() Query {
+	return Query{
+		Limit: s.Limit, Since: s.Since, Term: s.Filter.Term, Types: s.Filter.Types, Network: Network{Instance: s.Instance, All: s.AllNetworks},
+	}
+}
+
 // Listing is a page of the published rooms.
 //
 // Spec: client-server-api#post_matrixclientv3publicrooms

@@ -54,6 +54,7 @@ type Service struct {
 	remote      Remote
 	outbound    Outbound
 	deviceNames bool
+	maxInbox    int64 // see the constant
 
 	work    *flight.Owner
 	fetches fetches
@@ -63,7 +64,7 @@ type Service struct {
 func New(d Deps) *Service {
 	return &Service{
 		server: d.Server, store: d.Store, hub: d.Hub, clock: d.Clock, log: d.Log, remote: d.Remote, outbound: d.Outbound,
-		deviceNames: d.DeviceNames, work: flight.NewOwner(d.Log), fetches: newFetches(d.Clock),
+		deviceNames: d.DeviceNames, maxInbox: maxInbox, work: flight.NewOwner(d.Log), fetches: newFetches(d.Clock),
 	}
 }
 

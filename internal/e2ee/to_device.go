@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hearthd/hearth/internal/hub"
@@ -17,8 +19,19 @@ import (
 // Messages is contents by user and device, which may be storage.AllDevices.
 type Messages map[id.UserID]map[id.DeviceID]json.RawMessage
 
-// SendToDevice puts messages of one type into the queues of devices, and of the servers of devices that are elsewhere. A repeated transaction
-// changes nothing. Devices that are not there get nothing.
+const (
+	// maxInbox is how much can wait for a device, in bytes: some ten thousand keys of rooms. What was taken is never removed again but with its
+	// device, so that nothing is lost for somebody who comes back after a long time; what is too much is not taken.
+	maxInbox = 64 << 20
+	// awake is how long ago a device was seen that will surely fetch what waits for it. If it has too much, it is being flooded.
+	awake = time.Hour
+	// fetching is how long it may take such a device to fetch a part of it.
+	fetching = 10 * time.Second
+)
+
+// SendToDevice puts messages of one type into the inboxes of devices, and of the servers of devices that are elsewhere. A repeated transaction
+// changes nothing. Devices that are not there get nothing, nor do those that were away for so long that their inbox is full. If that of a device
+// is full that is not away, nobody gets anything: M_LIMIT_EXCEEDED.
 //
 // Spec: client-server-api#put_matrixclientv3sendtodeviceeventtypetxnid
 func (s *Service) SendToDevice(ctx context.Context, txn storage.Txn, typ string, messages Messages) error {
@@ -37,10 +50,7 @@ func (s *Service) SendToDevice(ctx context.Context, txn storage.Txn, typ string,
 		if _, err := tx.TxnAnswer(txn); !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
-		send := func(u id.UserID, d id.DeviceID, m storage.DeviceMessage) ([]id.DeviceID, error) {
-			return tx.SendToDevice(u, d, m)
-		}
-		if err := s.deliver(tx, txn.User, typ, local, messages, send); err != nil {
+		if _, err := s.deliver(tx, txn.User, typ, local, messages, s.refuseIfAwake); err != nil {
 			return err
 		}
 		for _, e := range edus {
@@ -71,43 +81,76 @@ func (m Messages) check() error {
 	return nil
 }
 
-// deliver stores messages for local users by way of send, and rings for their devices.
+// deliver stores messages for local users, rings for their devices, and returns how many it has stored. full decides about a device that has too
+// much waiting for it already, which gets nothing: an error stops it all.
 func (s *Service) deliver(tx *storage.Tx, sender id.UserID, typ string, users []id.UserID, messages Messages,
-	send func(id.UserID, id.DeviceID, storage.DeviceMessage) ([]id.DeviceID, error)) error {
+	full func(tx *storage.Tx, u id.UserID, d id.DeviceID) error) (int, error) {
 	if len(users) == 0 {
-		return nil
+		return 0, nil
 	}
 	pos, err := tx.NextPos()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var keys []hub.Key
 	for _, u := range users {
-		// All devices come last, and mean those that have no message of their own: a device gets only one.
-		for _, d := range slices.SortedFunc(maps.Keys(messages[u]), allLast) {
-			if !goodName(string(d)) {
+		contents, err := expand(tx, u, messages[u])
+		if err != nil {
+			return 0, err
+		}
+		for _, d := range slices.Sorted(maps.Keys(contents)) {
+			size, err := tx.InboxSize(u, d)
+			if err != nil {
+				return 0, err
+			}
+			if size >= s.maxInbox {
+				s.log.Info("a device has too many messages waiting", slog.String("user", string(u)), slog.String("device", string(d)))
+				if err := full(tx, u, d); err != nil {
+					return 0, err
+				}
 				continue
 			}
-			devices, err := send(u, d, storage.DeviceMessage{Pos: pos, Sender: sender, Type: typ, Content: messages[u][d]})
+			found, err := tx.SendToDevice(u, d, storage.DeviceMessage{Pos: pos, Sender: sender, Type: typ, Content: contents[d]})
 			if err != nil {
-				return err
+				return 0, err
 			}
-			for _, d := range devices {
+			if found {
 				keys = append(keys, hub.Device(u, d))
 			}
 		}
 	}
 	tx.OnCommit(func() { s.hub.Ring(pos, keys...) })
-	return nil
+	return len(keys), nil
 }
 
-// allLast orders devices, and storage.AllDevices after them.
-func allLast(a, b id.DeviceID) int {
-	switch {
-	case a == b:
-		return 0
-	case a == storage.AllDevices, b != storage.AllDevices && a > b:
-		return 1
+// expand gives what is for all devices to those that have no message of their own, and leaves out what cannot be a device.
+func expand(tx *storage.Tx, user id.UserID, contents map[id.DeviceID]json.RawMessage) (map[id.DeviceID]json.RawMessage, error) {
+	out := make(map[id.DeviceID]json.RawMessage, len(contents))
+	if forAll, ok := contents[storage.AllDevices]; ok {
+		devices, err := tx.Devices(user)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range devices {
+			out[d.ID] = forAll
+		}
 	}
-	return -1
+	for d, content := range contents {
+		if d != storage.AllDevices && goodName(string(d)) {
+			out[d] = content
+		}
+	}
+	return out, nil
+}
+
+// refuseIfAwake tells whoever floods a device of this server to wait. To devices that are away the others' messages must not wait for them.
+func (s *Service) refuseIfAwake(tx *storage.Tx, user id.UserID, device id.DeviceID) error {
+	d, err := tx.Device(user, device)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err == nil && d.LastSeenTS > s.clock.Now().Add(-awake).UnixMilli() {
+		err = merr.New(merr.LimitExceeded, "Too many messages wait for a device").With("retry_after_ms", fetching.Milliseconds())
+	}
+	return err
 }

@@ -235,3 +235,72 @@ func TestMessagesToNobodyLeaveNoTrace(t *testing.T) {
 	}
 	there.expectInbox(bob, "B", "@alice:here m.test {}")
 }
+
+func TestFullInboxes(t *testing.T) {
+	w := newWorld(t)
+	here := w.here()
+	here.account("@dora:here", "D", "E")
+	message := json.RawMessage(`{"x":"` + strings.Repeat("x", 1000) + `"}`)
+	here.maxInbox = 2000 // that is two of them
+	seen := func(device id.DeviceID, ago time.Duration) {
+		here.update(func(tx *storage.Tx) error {
+			return tx.TouchDevice(storage.Device{UserID: "@dora:here", ID: device, LastSeenTS: w.clock.Now().Add(-ago).UnixMilli()})
+		})
+	}
+	txn := 0
+	send := func(device id.DeviceID) error {
+		txn++
+		return here.SendToDevice(t.Context(), storage.Txn{User: alice, Device: "A", Endpoint: "x", ID: fmt.Sprint(txn)}, "m.test",
+			Messages{"@dora:here": {device: message}})
+	}
+	waiting := func(want map[id.DeviceID]int) {
+		t.Helper()
+		for device, n := range want {
+			var list []storage.DeviceMessage
+			here.view(func(tx *storage.ReadTx) (err error) {
+				list, _, err = tx.ToDevice("@dora:here", device, 0, 100)
+				return err
+			})
+			if len(list) != n {
+				t.Errorf("%d messages wait for %s, not %d", len(list), device, n)
+			}
+		}
+	}
+	good := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	good(send("D"))
+	good(send("D"))
+	good(send("D")) // it was never seen, and has enough
+	waiting(map[id.DeviceID]int{"D": 2, "E": 0})
+	good(send(storage.AllDevices)) // the others get theirs
+	waiting(map[id.DeviceID]int{"D": 2, "E": 1})
+
+	seen("D", 30*24*time.Hour)
+	good(send(storage.AllDevices))
+	waiting(map[id.DeviceID]int{"D": 2, "E": 2})
+	seen("E", time.Minute)
+	if err := send(storage.AllDevices); !merr.HasCode(err, merr.LimitExceeded) {
+		t.Errorf("a device that is there is flooded, and its sender hears %v", err)
+	}
+	text, err := json.Marshal(directMessage{bob, "m.test", "1", Messages{"@dora:here": {"E": message}}})
+	good(err)
+	if err := here.ReceiveToDevice(t.Context(), "there", text); !merr.HasCode(err, merr.NotFound) {
+		t.Errorf("another server hears %v", err)
+	}
+	waiting(map[id.DeviceID]int{"D": 2, "E": 2})
+
+	// There is room again for who comes back.
+	here.update(func(tx *storage.Tx) error {
+		pos, err := tx.Position()
+		if err != nil {
+			return err
+		}
+		return tx.AckToDevice("@dora:here", "E", pos)
+	})
+	good(send("E"))
+	waiting(map[id.DeviceID]int{"D": 2, "E": 1})
+}

@@ -1,7 +1,6 @@
 package edu
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -91,18 +90,13 @@ func TestOtherServersAreToldOfTyping(t *testing.T) {
 	check(t, "end", []string{typing(false)}, f.take())
 	set(true)
 	f.take()
-	run, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
 	<-f.more
-	go func() { ended <- r.edus.Run(run) }()
+	stop := storagetest.Run(t, r.edus.Run)
 	r.clock.BlockUntil(1)
 	r.clock.Advance(time.Minute)
 	<-f.more
 	check(t, "end of time", []string{typing(false)}, f.take())
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
 
 func TestTypingOnOtherServersIsShownToWhomItConcerns(t *testing.T) {
@@ -205,13 +199,7 @@ func TestReceiptsOfOtherServers(t *testing.T) {
 
 func TestAReceiptWaitsForItsEventButNotForEver(t *testing.T) {
 	r, _ := newFederatedRig(t, storagetest.Open(t))
-	run, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- r.edus.Run(run) }()
-	defer func() {
-		stop()
-		<-ended
-	}()
+	storagetest.Run(t, r.edus.Run)
 	a := r.say("a", nil)
 	next := id.EventID("$e6-r:one") // as storagetest will call it
 	for _, ev := range []id.EventID{next, "$never"} {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -64,10 +65,16 @@ func (a *authority) sign(template, parent *x509.Certificate, key *ecdsa.PrivateK
 func (a *authority) issue(name id.ServerName) tls.Certificate {
 	a.t.Helper()
 	key := newKey(a.t)
-	cert := a.sign(&x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{name.Host()}, NotBefore: time.Unix(0, 0), NotAfter: farFuture,
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: time.Unix(0, 0), NotAfter: farFuture,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, a.cert, key)
+	}
+	if ip := net.ParseIP(name.Host()); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{name.Host()}
+	}
+	cert := a.sign(template, a.cert, key)
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 

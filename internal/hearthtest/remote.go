@@ -130,19 +130,7 @@ func (r *Remote) Raw(ctx context.Context, method string, to id.ServerName, path 
 		return Response{}, err
 	}
 	req.Header = header
-	resp, err := r.http.Do(req)
-	if err != nil {
-		return Response{}, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return Response{}, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
-	}
-	if resp.StatusCode == http.StatusInternalServerError {
-		return Response{}, fmt.Errorf("%s %s: the server failed: %s", method, path, answer)
-	}
-	return Response{Result: gjson.ParseBytes(answer), Status: resp.StatusCode, Header: resp.Header, Body: answer}, nil
+	return send(r.http, req)
 }
 
 // authorization signs a request. A body that is not JSON is signed as none.

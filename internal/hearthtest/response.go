@@ -2,6 +2,7 @@ package hearthtest
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,6 +19,23 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
+}
+
+// send makes a request. That the server has failed is an error.
+func send(client *http.Client, req *http.Request) (Response, error) {
+	resp, err := client.Do(req)
+	if err != nil {
+		return Response{}, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return Response{}, fmt.Errorf("%s %s: read the answer: %w", req.Method, req.URL.Path, err)
+	}
+	if resp.StatusCode == http.StatusInternalServerError {
+		return Response{}, fmt.Errorf("%s %s: the server failed: %s", req.Method, req.URL.Path, answer)
+	}
+	return Response{Result: gjson.ParseBytes(answer), Status: resp.StatusCode, Header: resp.Header, Body: answer}, nil
 }
 
 // Refused reports whether the answer is the Matrix error with this status and errcode.

@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
 )
@@ -148,19 +145,7 @@ func (u *User) try(method, path string, body any, header http.Header) (Response,
 	if u.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+u.Token)
 	}
-	resp, err := u.server.http.Do(req)
-	if err != nil {
-		return Response{}, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return Response{}, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
-	}
-	if resp.StatusCode == http.StatusInternalServerError {
-		return Response{}, fmt.Errorf("%s %s: the server failed: %s", method, path, answer)
-	}
-	return Response{Result: gjson.ParseBytes(answer), Status: resp.StatusCode, Header: resp.Header, Body: answer}, nil
+	return send(u.server.http, req)
 }
 
 func encode(body any) ([]byte, error) {

@@ -3,12 +3,15 @@
 package obs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -58,6 +61,35 @@ func NewRegistry() *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
+}
+
+// Register registers metrics; where reg is nil they are kept but not exported.
+func Register(reg prometheus.Registerer, metrics ...prometheus.Collector) error {
+	if reg == nil {
+		return nil
+	}
+	var problems []error
+	for _, m := range metrics {
+		problems = append(problems, reg.Register(m))
+	}
+	return errors.Join(problems...)
+}
+
+// LagBuckets are those of how late something is done that is done at once when all goes well, in seconds.
+func LagBuckets() []float64 {
+	return []float64{.01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400}
+}
+
+// Count is the value of a gauge which has to be looked up, -1 if that fails.
+func Count(look func(ctx context.Context) (int64, error)) float64 {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // the registry has no context to give
+	defer cancel()
+	n, err := look(ctx)
+	if err != nil {
+		return -1
+	}
+	return float64(n)
 }
 
 // MetricsHandler serves the metrics of a registry in the formats of Prometheus.

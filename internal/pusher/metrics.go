@@ -2,11 +2,11 @@ package pusher
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -41,14 +41,10 @@ func newMetrics(reg prometheus.Registerer, s *Service) (*metrics, error) {
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "hearth_push_lag_seconds",
 			Help:    "The time from an event to the push gateway's having been told.",
-			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400},
+			Buckets: obs.LagBuckets(),
 		}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	var problems []error
-	for _, c := range []prometheus.Collector{
+	return m, obs.Register(reg,
 		m.requests, m.dropped, m.panics, m.seconds,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hearth_push_rows",
@@ -62,10 +58,7 @@ func newMetrics(reg prometheus.Registerer, s *Service) (*metrics, error) {
 			defer s.mu.Unlock()
 			return float64(len(s.workers))
 		}),
-	} {
-		problems = append(problems, reg.Register(c))
-	}
-	return m, errors.Join(problems...)
+	)
 }
 
 // told counts a notification that has arrived.
@@ -78,16 +71,11 @@ func (m *metrics) told(j *job, now time.Time) {
 
 // rows is the number of rows that wait, -1 if the database does not say.
 func (s *Service) rows() float64 {
-	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), patience) // the registry has no context to give
-	defer cancel()
-	var n int64
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		n, err = tx.PushRows()
-		return err
+	return obs.Count(func(ctx context.Context) (n int64, err error) {
+		err = s.store.View(ctx, func(tx *storage.ReadTx) error {
+			n, err = tx.PushRows()
+			return err
+		})
+		return n, err
 	})
-	if err != nil {
-		return -1
-	}
-	return float64(n)
 }

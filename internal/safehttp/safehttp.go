@@ -1,12 +1,15 @@
 // Package safehttp makes HTTP clients for URLs that a stranger chose: link previews, remote media, push gateways. They connect only to
 // addresses the operator allows, judged at the moment of dialling, so that neither a name that resolves inside nor one that changes its
-// mind between two look-ups nor a redirect gets through. They send no credentials, no cookies and no referrer, and use no proxy, since
-// behind a proxy the address could not be judged.
+// mind between two look-ups nor a redirect gets through. They send no cookies, no referrer and, but for NewConfiding, no credentials, and
+// use no proxy, since behind a proxy the address could not be judged.
 package safehttp
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,6 +30,7 @@ var (
 	errHost        = errors.New("the URL has no host")
 	errCredentials = errors.New("the URL contains credentials")
 	errLong        = errors.New("the URL is too long")
+	errAnswer      = errors.New("the answer is too long")
 	errRedirects   = fmt.Errorf("more than %d redirects", maxRedirects)
 )
 
@@ -48,8 +52,24 @@ func CheckURL(u *url.URL) error {
 // New makes a client that names itself userAgent and connects where guard lets it. It has no overall timeout: give each request a
 // context with a deadline, and read bodies through a limit. An address refused by guard is an error that wraps ErrDenied.
 func New(guard *Guard, userAgent string) *http.Client {
+	return &http.Client{Transport: polite{next: newTransport(guard), userAgent: userAgent}, CheckRedirect: checkRedirect}
+}
+
+// NewConfiding is New for services that are told secrets: the Authorization header is sent, a redirect is not followed, for where it leads
+// nobody has chosen, and reading more than maxAnswer bytes of a body is an error. The authorities in roots are trusted, those of the system if
+// it is nil.
+func NewConfiding(guard *Guard, userAgent string, maxAnswer int64, roots *x509.CertPool) *http.Client {
+	transport := newTransport(guard)
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	return &http.Client{
+		Transport:     polite{next: transport, userAgent: userAgent, confiding: true, maxAnswer: maxAnswer},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func newTransport(guard *Guard) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: guard.Control}
-	transport := &http.Transport{
+	return &http.Transport{
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    dialTimeout,
@@ -60,7 +80,6 @@ func New(guard *Guard, userAgent string) *http.Client {
 		MaxConnsPerHost:        8,
 		IdleConnTimeout:        30 * time.Second,
 	}
-	return &http.Client{Transport: polite{transport, userAgent}, CheckRedirect: checkRedirect}
 }
 
 func checkRedirect(req *http.Request, via []*http.Request) error {
@@ -74,6 +93,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 type polite struct {
 	next      http.RoundTripper
 	userAgent string
+	confiding bool
+	maxAnswer int64 // bytes; 0: the caller sees to it
 }
 
 func (p polite) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -82,10 +103,30 @@ func (p polite) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	out := req.Clone(req.Context())
 	for _, h := range []string{"Referer", "Cookie", "Authorization"} {
-		out.Header.Del(h)
+		if h != "Authorization" || !p.confiding {
+			out.Header.Del(h)
+		}
 	}
 	out.Header.Set("User-Agent", p.userAgent)
-	return p.next.RoundTrip(out)
+	resp, err := p.next.RoundTrip(out)
+	if err == nil && p.maxAnswer > 0 {
+		resp.Body = &bounded{ReadCloser: resp.Body, left: p.maxAnswer}
+	}
+	return resp, err
+}
+
+// bounded is a body that must not be longer than what is left.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errAnswer
+	}
+	return n, err
 }
 
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach the transport.

@@ -152,6 +152,55 @@ func TestClient(t *testing.T) {
 	}
 }
 
+func TestConfidingClient(t *testing.T) {
+	var seen http.Header
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, "/", http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, "0123456789")
+	}))
+	defer server.Close()
+	for name, tt := range map[string]struct {
+		path      string
+		maxAnswer int64
+		status    int
+		err       error
+	}{
+		"an answer as long as it may be":        {"/", 10, 200, nil},
+		"an answer that is longer":              {"/", 9, 200, errAnswer},
+		"a redirect is the answer, as any else": {"/away", 100, 302, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := NewConfiding(NewGuard(nil, nil), "Hearth test", tt.maxAnswer, nil)
+			defer client.CloseIdleConnections()
+			req, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+tt.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "secret")
+			req.Header.Set("Cookie", "a=b")
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.ReadAll(resp.Body); !errors.Is(err, tt.err) || resp.StatusCode != tt.status {
+				t.Errorf("got %d, %v", resp.StatusCode, err)
+			}
+			if seen.Get("Authorization") != "secret" || seen.Get("Cookie") != "" {
+				t.Errorf("headers %v", seen)
+			}
+		})
+	}
+	client := NewConfiding(NewGuard(prefixes("127.0.0.0/8"), nil), "Hearth test", 10, nil)
+	if _, err := client.Get(server.URL); !errors.Is(err, ErrDenied) {
+		t.Errorf("an address that is denied: %v", err)
+	}
+}
+
 func FuzzCheck(f *testing.F) {
 	for _, a := range []string{"10.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "fe80::1%x"} {
 		f.Add(a)

@@ -10,15 +10,19 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 )
 
 // What is not limited by the proposal is far above what clients use.
+//
+// Spec: MSC4186#top-level
 const (
 	maxLists         = 100
-	maxSubscriptions = 1000 // the proposal has 100; clients that know the experiments only have never heard of a limit
+	maxSubscriptions = 100
+	maxEarlier       = 1000 // subscriptions in the experiments, whose clients have never heard of a limit
 	maxName          = 255  // bytes of the name of a connection or list
 	maxRanges        = 100
 	maxItems         = 2000 // of a list in a filter or a choice of state
@@ -150,10 +154,10 @@ type scope struct {
 	Rooms   []string `json:"rooms"`
 }
 
-// Parse reads the body of a request of a user. Errors are M_BAD_JSON and M_INVALID_PARAM.
+// Parse reads the body of a request of a user, which may be from one of the experiments. Errors are M_BAD_JSON and M_INVALID_PARAM.
 //
 // Spec: MSC4186#request-body
-func Parse(raw json.RawMessage, user id.UserID) (*Request, error) {
+func Parse(raw json.RawMessage, user id.UserID, experimental bool) (*Request, error) {
 	var b body
 	if err := json.Unmarshal(raw, &b); err != nil {
 		var typ *json.UnmarshalTypeError
@@ -168,8 +172,12 @@ func Parse(raw json.RawMessage, user id.UserID) (*Request, error) {
 	if len(b.Conn) > maxName {
 		return nil, merr.Newf(merr.InvalidParam, "conn_id is longer than %d bytes", maxName)
 	}
-	if len(b.Lists) > maxLists || len(b.Subscriptions) > maxSubscriptions {
-		return nil, merr.Newf(merr.InvalidParam, "There are more than %d lists or %d room subscriptions", maxLists, maxSubscriptions)
+	most := maxSubscriptions
+	if experimental {
+		most = maxEarlier
+	}
+	if len(b.Lists) > maxLists || len(b.Subscriptions) > most {
+		return nil, merr.Newf(merr.InvalidParam, "There are more than %d lists or %d room subscriptions", maxLists, most)
 	}
 	r := &Request{Conn: b.Conn, Pos: b.Pos, Timeout: max(b.Timeout, 0), Presence: b.Presence}
 	b.Pos, b.Timeout, b.Presence = "", 0, ""
@@ -178,7 +186,7 @@ func Parse(raw json.RawMessage, user id.UserID) (*Request, error) {
 		return nil, fmt.Errorf("write a request: %w", err)
 	}
 	r.Digest = sha256.Sum256(same)
-	c := compiler{user: user}
+	c := compiler{user: user, experimental: experimental}
 	for _, name := range slices.Sorted(maps.Keys(b.Lists)) {
 		l, err := c.list(name, b.Lists[name])
 		if err != nil {
@@ -237,14 +245,27 @@ func atMost(most int, asked *int) int {
 
 // compiler checks the parts of a request.
 type compiler struct {
-	user     id.UserID
-	elements int
+	user         id.UserID
+	experimental bool
+	elements     int
+}
+
+// opaque reports whether a name follows the grammar of opaque identifiers, but for its length.
+//
+// Spec: appendices#opaque-identifiers
+func opaque(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("-._~", r)
+	})
 }
 
 func (c *compiler) list(name string, in list) (List, error) {
 	out := List{Name: name}
 	if name == "" || len(name) > maxName {
 		return out, merr.Newf(merr.InvalidParam, "The name of a list is empty or longer than %d bytes", maxName)
+	}
+	if !c.experimental && !opaque(name) {
+		return out, merr.New(merr.InvalidParam, "The name of a list may have letters of ASCII, digits and -._~ only")
 	}
 	ranges := in.Ranges
 	if in.Range != nil {

@@ -16,7 +16,7 @@ const me id.UserID = "@me:one"
 
 func parse(t testing.TB, body string) *Request {
 	t.Helper()
-	r, err := Parse(json.RawMessage(body), me)
+	r, err := Parse(json.RawMessage(body), me, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,24 +136,34 @@ func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name, body string
 		code       merr.Code
+		stable     bool // only the accepted proposal refuses it
 	}{
-		{"a list for an object", `{"lists":[]}`, merr.BadJSON},
-		{"a text for a limit", `{"lists":{"a":{"timeline_limit":"x"}}}`, merr.BadJSON},
-		{"state that is a number", `{"lists":{"a":{"required_state":5}}}`, merr.BadJSON},
-		{"state that is no pair", `{"lists":{"a":{"required_state":[["x"]]}}}`, merr.BadJSON},
-		{"a range that goes back", `{"lists":{"a":{"range":[5,3]}}}`, merr.InvalidParam},
-		{"a negative range", `{"lists":{"a":{"ranges":[[-1,3]]}}}`, merr.InvalidParam},
-		{"a list without a name", `{"lists":{"":{}}}`, merr.InvalidParam},
-		{"too many lists", `{"lists":{` + many(101, `"l%d":{}`) + `}}`, merr.InvalidParam},
-		{"too many subscriptions", `{"room_subscriptions":{` + many(1001, `"!r%d:one":{}`) + `}}`, merr.InvalidParam},
-		{"too much state", `{"lists":{` + many(4, `"l%d":{"required_state":[`+many(1900, `["t%d",""]`)+`]}`) + `}}`, merr.InvalidParam},
-		{"a subscription to no room", `{"room_subscriptions":{"x":{}}}`, merr.InvalidParam},
-		{"a long name of a connection", `{"conn_id":"` + strings.Repeat("x", 256) + `"}`, merr.InvalidParam},
-		{"a long type", `{"lists":{"a":{"required_state":[["` + strings.Repeat("x", 513) + `",""]]}}}`, merr.InvalidParam},
+		{"a list for an object", `{"lists":[]}`, merr.BadJSON, false},
+		{"a text for a limit", `{"lists":{"a":{"timeline_limit":"x"}}}`, merr.BadJSON, false},
+		{"state that is a number", `{"lists":{"a":{"required_state":5}}}`, merr.BadJSON, false},
+		{"state that is no pair", `{"lists":{"a":{"required_state":[["x"]]}}}`, merr.BadJSON, false},
+		{"a range that goes back", `{"lists":{"a":{"range":[5,3]}}}`, merr.InvalidParam, false},
+		{"a negative range", `{"lists":{"a":{"ranges":[[-1,3]]}}}`, merr.InvalidParam, false},
+		{"a list without a name", `{"lists":{"":{}}}`, merr.InvalidParam, false},
+		{"too many lists", `{"lists":{` + many(101, `"l%d":{}`) + `}}`, merr.InvalidParam, false},
+		{"too many subscriptions", `{"room_subscriptions":{` + many(1001, `"!r%d:one":{}`) + `}}`, merr.InvalidParam, false},
+		{"too much state", `{"lists":{` + many(4, `"l%d":{"required_state":[`+many(1900, `["t%d",""]`)+`]}`) + `}}`, merr.InvalidParam, false},
+		{"more subscriptions than the proposal has", `{"room_subscriptions":{` + many(101, `"!r%d:one":{}`) + `}}`, merr.InvalidParam, true},
+		{"a list with a name that is no opaque identifier", `{"lists":{"a b":{}}}`, merr.InvalidParam, true},
+		{"a subscription to no room", `{"room_subscriptions":{"x":{}}}`, merr.InvalidParam, false},
+		{"a long name of a connection", `{"conn_id":"` + strings.Repeat("x", 256) + `"}`, merr.InvalidParam, false},
+		{"a long type", `{"lists":{"a":{"required_state":[["` + strings.Repeat("x", 513) + `",""]]}}}`, merr.InvalidParam, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if _, err := Parse(json.RawMessage(test.body), me); !merr.HasCode(err, test.code) {
-				t.Errorf("%v", err)
+			for _, experimental := range []bool{false, true} {
+				_, err := Parse(json.RawMessage(test.body), me, experimental)
+				if experimental && test.stable {
+					if err != nil {
+						t.Errorf("in the experiments: %v", err)
+					}
+				} else if !merr.HasCode(err, test.code) {
+					t.Errorf("%v", err)
+				}
 			}
 		})
 	}
@@ -194,7 +204,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := Parse(body, me)
+		r, err := Parse(body, me, len(body)%2 == 0)
 		if err != nil {
 			if merr.From(err).Status >= 500 {
 				t.Errorf("%q: %v", body, err)

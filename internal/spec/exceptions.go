@@ -36,6 +36,14 @@ var exceptions = []exception{
 		why: "the schema is wrong: a whole event is also an object of any kind, which is the other of the two",
 	},
 	{
+		operation: "sendMessage", status: http.StatusOK, at: "", problem: "missing property 'event_id'", query: "msc4140.delay",
+		why: "an event that is to be sent later has no id yet, but its delay has (MSC4140)",
+	},
+	{
+		operation: "setRoomStateWithKey", status: http.StatusOK, at: "", problem: "missing property 'event_id'", query: "msc4140.delay",
+		why: "an event that is to be sent later has no id yet, but its delay has (MSC4140)",
+	},
+	{
 		operation: "getJoinedMembersByRoom", status: http.StatusOK, at: "/joined/*/*", problem: "got null, want string",
 		why: "Complement, and SyTest before it, want both members there, and null where somebody has no name or picture",
 	},
@@ -53,4 +61,15 @@ func (e exception) covers(v Violation) bool {
 // excepted tells whether an exception covers the violation.
 func (v Violation) excepted() bool {
 	return slices.ContainsFunc(exceptions, func(e exception) bool { return e.covers(v) })
+}
+
+// pages are the paths that people open in a browser, which answer them with pages, errors too. The specification wants one that lets them choose
+// a provider, and a friendly one for a provider that there is not, but has only JSON in its schemas.
+//
+// Spec: client-server-api#get_matrixclientv3loginssoredirect, client-server-api#fallback
+var pages = []string{"/_matrix/client/v3/login/sso/redirect", "/_matrix/client/v3/auth/", "/_matrix/hearth/"}
+
+// page tells whether it is a page for people that was answered with.
+func (x Exchange) page() bool {
+	return strings.HasPrefix(x.Header.Get("Content-Type"), "text/html") && slices.ContainsFunc(pages, func(path string) bool { return strings.HasPrefix(x.Path, path) })
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/sliding"
 	"github.com/hearthd/hearth/internal/token"
@@ -229,9 +228,8 @@ func (v *slide) typingExtension(outer *opened) {
 	v.item(outer)
 	v.buf = append(v.buf, `"typing":{`...)
 	rooms := opened{}
-	some := v.hub.EphemeralSince(hub.User(v.User), v.since.Eph)
 	_ = v.perRoom(&rooms, v.q.Asked.Extensions.Typing, func(p *place) error {
-		if p.m.Membership != "join" || p.base != everything && (!some || !v.typed(p)) {
+		if p.m.Membership != "join" || p.base != everything && (!v.somebodyTyped || !v.typed(p)) {
 			return nil
 		}
 		// That nobody is typing is news only to who may have heard the contrary.

@@ -44,6 +44,17 @@ func (s *sentMembers) forget(k deviceKey) {
 	s.drop(k)
 }
 
+// forgetRoom begins anew with one room of a device.
+func (s *sentMembers) forgetRoom(k deviceKey, room int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.devices[k]; d != nil {
+		d.size -= len(d.rooms[room])
+		s.size -= len(d.rooms[room])
+		delete(d.rooms, room)
+	}
+}
+
 func (s *sentMembers) drop(k deviceKey) {
 	if d := s.devices[k]; d != nil {
 		s.size -= d.size

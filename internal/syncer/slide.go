@@ -18,7 +18,6 @@ import (
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/sliding"
 	"github.com/hearthd/hearth/internal/token"
-	"github.com/hearthd/hearth/storage"
 )
 
 // SlidingRequest is one request of sliding sync.
@@ -87,8 +86,12 @@ func (s *Syncer) slideIn(ctx context.Context, at *slot, r SlidingRequest, from t
 		at.conn = nil // what is in memory may be more than what is stored
 		return nil, err
 	}
+	device := deviceKey{r.User, r.Device, a.next.Conn}
+	for _, room := range a.flushed {
+		s.members.forgetRoom(device, room)
+	}
 	for _, m := range a.members {
-		s.members.sent(deviceKey{r.User, r.Device, a.next.Conn}, m.room, a.next.Pos, m.user)
+		s.members.sent(device, m.room, a.next.Pos, m.user)
 	}
 	at.conn = q.conn
 	at.conn.asked, at.conn.point, at.conn.counts, at.conn.shape, at.conn.covered = r.Asked.Digest, a.next, a.counts, a.shape, a.covered
@@ -153,6 +156,7 @@ type slidingAnswer struct {
 	changes map[int64]knowledge
 	extras  string
 	members []sentMember
+	flushed []int64 // the rooms of whose members the client knows no more than it is told now
 }
 
 type sentMember struct {
@@ -180,19 +184,7 @@ func (s *Syncer) slideOnce(ctx context.Context, q slidingQuery) (slidingAnswer, 
 		Request: Request{User: q.User, Device: q.Device, Filter: &filter.Filter{}}, initial: q.Pos == "", since: q.from.Sync,
 	}}
 	v := &slide{look: &l, q: q, answer: slidingAnswer{extras: q.conn.extras(q.from.Seq)}}
-	// Taken before anything is read: what comes in between is told again rather than lost.
-	l.next.Eph = s.edus.Ephemeral()
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		l.tx = tx
-		if l.next.Pos, err = tx.Position(); err != nil {
-			return err
-		}
-		// What this snapshot shows the hub and the caches must have heard of.
-		if err := s.store.Settled(ctx, l.next.Pos); err != nil {
-			return err
-		}
-		return v.build(ctx)
-	})
+	err := l.snapshot(ctx, v.build)
 	if err != nil {
 		return slidingAnswer{}, err
 	}
@@ -240,6 +232,8 @@ type slide struct {
 	answer slidingAnswer
 	places []place
 	rules  map[ruleKey]rule
+
+	somebodyTyped bool // in any room of the user's, perhaps
 }
 
 // build writes the answer.

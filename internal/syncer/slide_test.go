@@ -56,7 +56,7 @@ func (r *rig) slider(user id.UserID, body string) *slider {
 // try asks without going on.
 func (s *slider) try() (gjson.Result, error) {
 	s.r.t.Helper()
-	asked, err := sliding.Parse(json.RawMessage(s.body), s.user)
+	asked, err := sliding.Parse(json.RawMessage(s.body), s.user, !s.stable)
 	if err != nil {
 		s.r.t.Fatal(err)
 	}
@@ -439,6 +439,70 @@ func TestSlidingLazyMembers(t *testing.T) {
 	got := slid(s.next(), a)
 	check(t, "changes", []string{"@eve:one leave"}, told(got.Get("required_state")))
 	check(t, "counts", int64(2), got.Get("joined_count").Int())
+}
+
+func TestSlidingLazyMembersAfterAGap(t *testing.T) {
+	r := newRig(t)
+	a := r.room("a")
+	a.Member(bob, bob, "join")
+	a.Message(bob, "1")
+	s := r.slider(alice, elementRooms(19, ""))
+	s.next()
+	a.Message(bob, "2")
+	check(t, "who is known", false, slid(s.next(), a).Get("required_state").Exists())
+	a.State(bob, "m.room.member", string(bob), `{"membership":"join","displayname":"Robert"}`)
+	a.Message(eve, "3")
+	a.Message(alice, "4")
+	got := slid(s.next(), a)
+	check(t, "a gap", true, got.Get("limited").Bool())
+	check(t, "does not tell of all that has changed in it", []string{"@alice:one join"}, told(got.Get("required_state")))
+	a.Message(bob, "5")
+	check(t, "who was known before it is told again", "Robert", slid(s.next(), a).Get("required_state.0.content.displayname").Str)
+	a.State(bob, "m.room.member", string(bob), `{"membership":"join","displayname":"Bobby"}`)
+	a.Message(alice, "6")
+	a.Message(bob, "7")
+	check(t, "who speaks after it", "Bobby", slid(s.next(), a).Get(`required_state.#(state_key=="@bob:one").content.displayname`).Str)
+}
+
+func TestSlidingAccountDataLooksAtItsRooms(t *testing.T) {
+	r := newRig(t)
+	rooms := r.manyRooms(5)
+	left := r.room("left")
+	left.Member(alice, alice, "leave")
+	s := r.slider(alice, elementRooms(19, ""))
+	s.next()
+	s.next()
+	of := func(got gjson.Result, room *storagetest.Room) string {
+		return got.Get("extensions.account_data.rooms." + path(string(room.Row.ID)) + ".0.type").Str
+	}
+	r.data(alice, rooms[2].Row.ID, "m.marked_unread", `{"unread":true}`)
+	rooms[1].Message(bob, "m")
+	got := s.next()
+	check(t, "the data", "m.marked_unread", of(got, rooms[2]))
+	check(t, "and news", []string{"!r1:one"}, names(got))
+	check(t, "count", int64(5), got.Get("lists.all_rooms.count").Int())
+	r.data(alice, left.Row.ID, "m.x", `{}`)
+	check(t, "of a room that is in no list", "", of(s.next(), left))
+	s.body = `{"lists":{"l":{"ranges":[[0,19]],"timeline_limit":1,"required_state":[],"filters":{"tags":["m.favourite"]}}}}`
+	s.pos = ""
+	check(t, "no favourites", int64(0), s.next().Get("lists.l.count").Int())
+	r.data(alice, rooms[3].Row.ID, "m.tag", `{"tags":{"m.favourite":{}}}`)
+	check(t, "a tag brings a room", []string{"!r3:one"}, names(s.next()))
+	r.data(alice, rooms[3].Row.ID, "m.tag", `{"tags":{}}`)
+	check(t, "and takes it away", int64(0), s.next().Get("lists.l.count").Int())
+}
+
+func TestSlidingPictures(t *testing.T) {
+	r := newRig(t)
+	a := r.room("a")
+	s := r.slider(alice, elementRooms(19, ""))
+	s.next()
+	a.Row.Summary.AvatarURL = "mxc://one/x"
+	a.State(alice, "m.room.avatar", "", `{"url":"mxc://one/x"}`)
+	check(t, "set", "mxc://one/x", slid(s.next(), a).Get("avatar").Str)
+	a.Row.Summary.AvatarURL = ""
+	a.State(alice, "m.room.avatar", "", `{}`)
+	check(t, "taken away", "null", slid(s.next(), a).Get("avatar").Raw)
 }
 
 func TestSlidingGaps(t *testing.T) {

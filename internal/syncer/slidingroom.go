@@ -285,18 +285,18 @@ func (v *slide) summaryOf(r *slidingRoom) error {
 	if err != nil {
 		return err
 	}
-	text := func(name, value string, changed bool) {
+	text := func(name, value string, changed, nullable bool) {
 		switch {
 		case value != "" && (r.initial || changed):
 			r.member(&r.o, name)
 			r.buf = gjson.AppendJSONString(r.buf, value)
-		case changed && !r.initial && !v.q.Experimental:
+		case changed && !r.initial && nullable:
 			r.member(&r.o, name)
 			r.buf = append(r.buf, `null`...)
 		}
 	}
-	text(`"name":`, s.name, named)
-	text(`"avatar":`, s.avatar, pictured)
+	text(`"name":`, s.name, named, !v.q.Experimental)
+	text(`"avatar":`, s.avatar, pictured, true)
 	if s.name == "" && (r.initial || named || moved) {
 		if !s.nameless { // it has an alias, by which clients of sliding sync do not name it
 			if err := r.nameAfter(s); err != nil {

@@ -140,7 +140,10 @@ func (v *slide) shownMembers(r *slidingRoom, want map[storage.StateKey]int64) er
 	}
 	// Who comes again with the same position has not got the last answer; only what was told with an older one is known for sure. That can
 	// be seen where the stream has moved on between the two, which it has for news.
-	if r.p.told.behind == live && !r.p.whole && r.p.told.choice == r.p.rule.number {
+	// Where the timeline is limited the client is not told of changes of others, and gives up what it knows of members.
+	if r.p.told.behind != live || r.p.whole || r.t.limited || r.p.told.choice != r.p.rule.number {
+		v.answer.flushed = append(v.answer.flushed, r.m.Room)
+	} else {
 		need = v.members.unknown(deviceKey{v.User, v.Device, v.q.conn.row.NID}, r.m.Room, v.since.Pos, need)
 	}
 	if len(need) == 0 {

@@ -145,19 +145,7 @@ func (s *Syncer) look(ctx context.Context, q query) (answer, error) {
 		return answer{next: q.since}, nil
 	}
 	l := look{Syncer: s, query: q}
-	// Taken before anything is read: what comes in between is told again rather than lost.
-	l.next.Eph = s.edus.Ephemeral()
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		l.tx = tx
-		if l.next.Pos, err = tx.Position(); err != nil {
-			return err
-		}
-		// What this snapshot shows the hub and the caches must have heard of.
-		if err := s.store.Settled(ctx, l.next.Pos); err != nil {
-			return err
-		}
-		return l.build(ctx)
-	})
+	err := l.snapshot(ctx, l.build)
 	if err == nil && l.cut != 0 {
 		err = l.saveCut(ctx)
 	}
@@ -165,6 +153,23 @@ func (s *Syncer) look(ctx context.Context, q query) (answer, error) {
 		return answer{}, err
 	}
 	return answer{some: l.some, next: l.next, body: l.buf}, nil
+}
+
+// snapshot builds an answer from what there is at one moment.
+func (l *look) snapshot(ctx context.Context, build func(context.Context) error) error {
+	// Taken before anything is read: what comes in between is told again rather than lost.
+	l.next.Eph = l.edus.Ephemeral()
+	return l.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		l.tx = tx
+		if l.next.Pos, err = tx.Position(); err != nil {
+			return err
+		}
+		// What this snapshot shows the hub and the caches must have heard of.
+		if err := l.store.Settled(ctx, l.next.Pos); err != nil {
+			return err
+		}
+		return build(ctx)
+	})
 }
 
 // quiet reports whether surely nothing has happened that concerns the user.

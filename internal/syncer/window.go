@@ -55,7 +55,7 @@ func (v *slide) arrange() error {
 	if err != nil {
 		return err
 	}
-	v.rules = map[ruleKey]rule{}
+	v.rules, v.somebodyTyped = map[ruleKey]rule{}, v.hub.EphemeralSince(hub.User(v.User), v.since.Eph)
 	v.answer.shape = list.shape
 	asked := v.q.Asked
 	tests := make([]func(r *sliding.Room) bool, len(asked.Lists))
@@ -67,8 +67,7 @@ func (v *slide) arrange() error {
 	if changed, ok := v.changed(list); ok {
 		v.answer.covered, v.answer.counts = true, v.q.conn.counts
 		for _, r := range changed {
-			p := v.place(r)
-			if err := v.put(&p, tests, nil); err != nil {
+			if err := v.put(&place{listed: r}, tests, nil); err != nil {
 				return err
 			}
 		}
@@ -76,8 +75,7 @@ func (v *slide) arrange() error {
 	}
 	places := make([]int, len(asked.Lists)) // how far each list has come
 	for _, r := range list.rooms {
-		p := v.place(r)
-		if err := v.put(&p, tests, places); err != nil {
+		if err := v.put(&place{listed: r}, tests, places); err != nil {
 			return err
 		}
 	}
@@ -90,15 +88,15 @@ func (v *slide) arrange() error {
 	return nil
 }
 
-func (v *slide) place(r *listed) place {
-	return place{listed: r, told: v.q.conn.told(r.m.Room, v.q.from.Seq)}
-}
-
 // put puts a room into its place in the lists, which have come as far as places says; nil is for lists that have all of their rooms in range.
 func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) error {
 	asked := v.q.Asked
 	if len(asked.Subscriptions) > 0 {
 		_, p.subbed = asked.Subscriptions[p.m.RoomID]
+	}
+	remembered := p.m.Membership != "join"
+	if remembered { // whether other rooms are listed depends on what the client was told
+		p.told = v.q.conn.told(p.m.Room, v.q.from.Seq)
 	}
 	in := v.isListed(p)
 	if !in && (!p.subbed || p.m.Forgotten || p.m.Membership == "invite") {
@@ -115,6 +113,12 @@ func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) 
 			places[n]++
 		}
 	}
+	if !p.wanted() && !v.stirred(p) {
+		return nil
+	}
+	if !remembered {
+		p.told = v.q.conn.told(p.m.Room, v.q.from.Seq)
+	}
 	if p.wanted() {
 		var err error
 		if p.rule, err = v.ruleOf(p); err != nil {
@@ -127,17 +131,17 @@ func (v *slide) put(p *place, tests []func(r *sliding.Room) bool, places []int) 
 	return nil
 }
 
+// stirred reports whether there may be something to note of a room that no rule applies to, or somebody who types in it.
+func (v *slide) stirred(p *place) bool {
+	return v.moved(p, v.since.Pos) || v.somebodyTyped && v.typed(p)
+}
+
 // changed is the rooms in which something may have happened, where it is sure that there is nothing to say of all others: the client asks for
 // the same as when it got its position, all of its rooms were in range then, and since then nothing has changed which those are.
 func (v *slide) changed(list *roomList) ([]*listed, bool) {
 	c := v.q.conn
-	if v.initial || c.point != v.q.from || c.asked != v.q.Asked.Digest || !c.covered || c.shape != list.shape || len(v.global)+len(v.rooms) > 0 {
+	if v.initial || c.point != v.q.from || c.asked != v.q.Asked.Digest || !c.covered || c.shape != list.shape || v.rearranged() {
 		return nil, false
-	}
-	for i := range v.q.Asked.Lists {
-		if v.q.Asked.Lists[i].Filter.Spaces != nil {
-			return nil, false
-		}
 	}
 	keys, ok := v.hub.Rung(v.since.Pos)
 	more, known := v.hub.RungEphemeral(v.since.Eph)
@@ -154,8 +158,40 @@ func (v *slide) changed(list *roomList) ([]*listed, bool) {
 			}
 		}
 	}
+	for room := range v.rooms {
+		key, mine := list.keys[hub.Room(room)]
+		if !mine { // one that the user is not in
+			return nil, false
+		}
+		if !seen[key.member] {
+			seen[key.member] = true
+			out = append(out, list.members[key.member])
+		}
+	}
 	slices.SortFunc(out, byActivity)
 	return out, true
+}
+
+// rearranged reports whether rooms may have come into lists or gone from them for another reason than what happened in them or became of
+// the user's membership.
+func (v *slide) rearranged() bool {
+	if len(v.global) > 0 { // direct rooms, whom the user ignores, whose invites they want
+		return true
+	}
+	tags := false
+	for i := range v.q.Asked.Lists {
+		f := &v.q.Asked.Lists[i].Filter
+		if f.Spaces != nil {
+			return true
+		}
+		tags = tags || f.Tags != nil || f.NotTags != nil
+	}
+	for _, list := range v.rooms {
+		if tags && slices.ContainsFunc(list, func(d storage.AccountData) bool { return d.Type == "m.tag" }) {
+			return true
+		}
+	}
+	return false
 }
 
 // isListed reports whether a room is in the list for this connection.

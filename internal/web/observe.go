@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/obs"
 )
 
 type metrics struct {
@@ -43,14 +44,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Requests refused because there were too many, by class.",
 		}, []string{"class"}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	var problems []error
-	for _, c := range []prometheus.Collector{m.seconds, m.inFlight, m.panics, m.limited} {
-		problems = append(problems, reg.Register(c))
-	}
-	return m, errors.Join(problems...)
+	return m, obs.Register(reg, m.seconds, m.inFlight, m.panics, m.limited)
 }
 
 // noRoute is the label of requests that matched none. Their paths must not become labels: anyone could make up any number of them.

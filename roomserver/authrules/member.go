@@ -211,22 +211,40 @@ func (c *change) thirdParty() error {
 
 // verifies says that a signature of the object was made with a key of the third-party invite's content.
 func verifies(signed gjson.Result, content []byte) bool {
-	var keys []ed25519.PublicKey
-	add := func(r gjson.Result) {
-		if key := unbase64(text(r)); len(key) == ed25519.PublicKeySize {
-			keys = append(keys, key)
+	_, found := signingKey(signed, content)
+	return found
+}
+
+// InviteKey is a key of a third-party invite, with the URL at which it can be checked; empty: it is always valid.
+type InviteKey struct{ Key, URL string }
+
+// SigningKey is the key of the third-party invite's content with which the object was signed.
+func SigningKey(content, signed []byte) (InviteKey, bool) {
+	return signingKey(gjson.ParseBytes(signed), content)
+}
+
+func signingKey(signed gjson.Result, content []byte) (by InviteKey, found bool) {
+	type candidate struct {
+		InviteKey
+		raw ed25519.PublicKey
+	}
+	var keys []candidate
+	add := func(from gjson.Result) {
+		public := text(from.Get("public_key"))
+		if raw := unbase64(public); len(raw) == ed25519.PublicKeySize {
+			keys = append(keys, candidate{InviteKey{public, text(from.Get("key_validity_url"))}, raw})
 		}
 	}
-	add(gjson.GetBytes(content, "public_key"))
+	add(gjson.ParseBytes(content))
 	gjson.GetBytes(content, "public_keys").ForEach(func(_, k gjson.Result) bool {
-		add(k.Get("public_key"))
+		add(k)
 		return true
 	})
 	message, err := withoutSignatures(signed)
 	if err != nil {
-		return false
+		return InviteKey{}, false
 	}
-	tried, found := 0, false
+	tried := 0
 	signed.Get("signatures").ForEach(func(_, byServer gjson.Result) bool {
 		byServer.ForEach(func(keyID, s gjson.Result) bool {
 			signature := unbase64(text(s))
@@ -237,7 +255,8 @@ func verifies(signed gjson.Result, content []byte) bool {
 				if tried++; tried > maxVerifications {
 					return false
 				}
-				if found = ed25519.Verify(key, message, signature); found {
+				if found = ed25519.Verify(key.raw, message, signature); found {
+					by = key.InviteKey
 					return false
 				}
 			}
@@ -245,7 +264,7 @@ func verifies(signed gjson.Result, content []byte) bool {
 		})
 		return !found && tried <= maxVerifications
 	})
-	return found
+	return by, found
 }
 
 // withoutSignatures is what was signed.

@@ -16,6 +16,7 @@ import (
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/pusher"
+	"github.com/hearthd/hearth/internal/reports"
 	"github.com/hearthd/hearth/internal/syncer"
 	"github.com/hearthd/hearth/internal/threads"
 	"github.com/hearthd/hearth/internal/web"
@@ -37,6 +38,7 @@ type Deps struct {
 	Threads   *threads.Service
 	Delayed   *delayed.Service
 	Notices   *notices.Service
+	Reports   *reports.Service
 	Clock     clock.Clock
 	// Appservices are those that are asked for what only they know; nil: there are none.
 	Appservices *appservice.Service
@@ -56,6 +58,7 @@ type API struct {
 	subscriptions *threads.Service
 	delayed       *delayed.Service
 	notices       *notices.Service
+	reports       *reports.Service
 	filters       *filterCache
 	clock         clock.Clock
 
@@ -77,6 +80,7 @@ func New(d Deps) *API {
 		subscriptions: d.Threads,
 		delayed:       d.Delayed,
 		notices:       d.Notices,
+		reports:       d.Reports,
 		filters:       newFilterCache(),
 		clock:         d.Clock,
 
@@ -105,6 +109,7 @@ func (a *API) Routes() []web.Route {
 		a.noticeRoutes(),
 		a.notificationRoutes(),
 		a.openIDRoutes(),
+		a.peekRoutes(),
 		a.presenceRoutes(),
 		a.profileRoutes(),
 		a.publicRoomRoutes(),
@@ -114,6 +119,7 @@ func (a *API) Routes() []web.Route {
 		a.receiptRoutes(),
 		a.registerRoutes(),
 		a.relationRoutes(),
+		a.reportedRoutes(),
 		a.reportRoutes(),
 		a.roomRoutes(),
 		a.roomStateRoutes(),

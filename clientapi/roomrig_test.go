@@ -143,7 +143,7 @@ func query(pairs ...string) string {
 func (r *rig) reports() (out []storage.Report) {
 	r.t.Helper()
 	err := r.store.View(r.t.Context(), func(tx *storage.ReadTx) (err error) {
-		out, err = tx.Reports(1<<62, 100)
+		out, _, err = tx.Reports(storage.ReportQuery{Limit: 100})
 		return err
 	})
 	if err != nil {

@@ -153,11 +153,30 @@ func (s *Server) recommending(ctx context.Context, fn func(signed []recommended)
 			return merr.New(merr.LimitExceeded, "The policy server of the room would have to be asked too often for this")
 		}
 		e, err := s.ask(ctx, u.version, u.policy, u.raw)
+		if err != nil && u.draft.leaves() && unanswered(err) {
+			// Nobody is kept in a room because its policy server is away. Others ask it for themselves.
+			e, err = pdu.Parse(u.version, u.raw)
+		}
 		if err != nil {
 			return refusedByPolicy(err)
 		}
 		signed = append(signed, recommended{u.draft, u.place, e})
 	}
+}
+
+// leaves reports whether a user leaves the room with the event.
+func (d draft) leaves() bool {
+	return d.typ == spec.MRoomMember && d.stateKey != nil && *d.stateKey == string(d.sender) && memberOf(d.content, "membership") == spec.Leave
+}
+
+// unanswered reports whether an error of asking a policy server says nothing of what it thinks of the event.
+func unanswered(err error) bool {
+	var said RemoteError
+	if !errors.As(err, &said) {
+		return true
+	}
+	status, _ := said.MatrixError()
+	return status >= http.StatusInternalServerError || status == http.StatusTooManyRequests
 }
 
 // refusedByPolicy is what a client is told: what the policy server says, for it speaks for the room.

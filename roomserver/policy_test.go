@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -84,6 +85,10 @@ func TestPolicyServers(t *testing.T) {
 	if _, err := a.send(room, alice, "m.room.message", `{"body":"x"}`); merr.From(err).Status != 502 {
 		t.Errorf("without the policy server: %v", err)
 	}
+	if err := c.Leave(ctx, MemberRequest{Room: room, Sender: carol}); err != nil {
+		t.Errorf("nobody can leave without the policy server: %v", err)
+	}
+	w.wantMember(room, carol, spec.Leave, c)
 	a.mustSet(room, alice, policyType, "", `{}`)
 	a.say(room, alice, "free")
 }

@@ -242,8 +242,17 @@ func TestReports(t *testing.T) {
 			t.Fatal(err)
 		}
 		view(t, s, func(tx *storage.ReadTx) error {
-			got, err := tx.Reports(3, 1)
+			got, total, err := tx.Reports(storage.ReportQuery{Kind: storage.EventReports, Reporter: "BOB", Skip: 1, Limit: 1})
 			report.NID = 2
+			if total != 3 {
+				t.Errorf("%d reports", total)
+			}
+			if none, total, err := tx.Reports(storage.ReportQuery{Room: "r_om", Limit: 1}); err != nil || total != 0 || len(none) != 0 {
+				t.Errorf("an underscore is any character: %d, %v", total, err)
+			}
+			if oldest, _, err := tx.Reports(storage.ReportQuery{OldestFirst: true, Limit: 1}); err != nil || oldest[0].NID != 1 {
+				t.Errorf("the oldest is %v, %v", oldest, err)
+			}
 			return want(t, "reports", got, []storage.Report{report}, err)
 		})
 	})

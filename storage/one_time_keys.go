@@ -60,19 +60,33 @@ func (tx *Tx) SetFallbackKey(user id.UserID, device id.DeviceID, pos int64, k On
 //
 // Spec: client-server-api#post_matrixclientv3keysclaim
 func (tx *Tx) ClaimKey(user id.UserID, device id.DeviceID, algorithm string, pos int64) (OneTimeKey, error) {
-	k, err := scanOneTimeKey(tx.queryRow(`delete from one_time_keys where user_id = $1 and device_id = $2 and algorithm = $3 and key_id =
-		(select o.key_id from one_time_keys o where o.user_id = $1 and o.device_id = $2 and o.algorithm = $3 order by o.pos, o.key_id limit 1)
-		returning algorithm, key_id, key`, user, device, algorithm))
-	if errors.Is(err, ErrNotFound) {
-		k, err = scanOneTimeKey(tx.queryRow(`update fallback_keys set used = 1 where user_id = $1 and device_id = $2 and algorithm = $3
-			returning algorithm, key_id, key`, user, device, algorithm))
+	k, err := tx.ClaimOneTimeKey(user, device, algorithm, pos)
+	if !errors.Is(err, ErrNotFound) {
+		return k, err
 	}
+	k, err = scanOneTimeKey(tx.queryRow(`update fallback_keys set used = 1 where user_id = $1 and device_id = $2 and algorithm = $3
+		returning algorithm, key_id, key`, user, device, algorithm))
 	if err != nil {
 		return k, err
 	}
+	return k, tx.keyClaimed(user, device, pos)
+}
+
+// ClaimOneTimeKey is ClaimKey without the fallback key.
+func (tx *Tx) ClaimOneTimeKey(user id.UserID, device id.DeviceID, algorithm string, pos int64) (OneTimeKey, error) {
+	k, err := scanOneTimeKey(tx.queryRow(`delete from one_time_keys where user_id = $1 and device_id = $2 and algorithm = $3 and key_id =
+		(select o.key_id from one_time_keys o where o.user_id = $1 and o.device_id = $2 and o.algorithm = $3 order by o.pos, o.key_id limit 1)
+		returning algorithm, key_id, key`, user, device, algorithm))
+	if err != nil {
+		return k, err
+	}
+	return k, tx.keyClaimed(user, device, pos)
+}
+
+func (tx *Tx) keyClaimed(user id.UserID, device id.DeviceID, pos int64) error {
 	tx.keysChanged(user, device, pos)
-	_, err = tx.exec(`update devices set claimed_pos = $3 where user_id = $1 and device_id = $2`, user, device, pos)
-	return k, err
+	_, err := tx.exec(`update devices set claimed_pos = $3 where user_id = $1 and device_id = $2`, user, device, pos)
+	return err
 }
 
 // KeyCounts is what a device has left to be claimed.

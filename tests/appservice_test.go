@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,12 +25,14 @@ import (
 type bridge struct {
 	events chan hearthtest.Event
 	ask    func(path string) bool
+	keys   func(path string, body gjson.Result) string // what it answers about keys; nothing: it does not know the question
 	url    string
 }
 
 func newBridge(t *testing.T) *bridge {
 	t.Helper()
-	b := &bridge{events: make(chan hearthtest.Event, 1000), ask: func(string) bool { return false }}
+	b := &bridge{events: make(chan hearthtest.Event, 1000), ask: func(string) bool { return false },
+		keys: func(string, gjson.Result) string { return "" }}
 	s := httptest.NewServer(spec.Requests(t).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		body, err := io.ReadAll(r.Body)
@@ -41,6 +44,13 @@ func newBridge(t *testing.T) *bridge {
 				b.events <- e
 			}
 		case r.URL.Path == "/_matrix/app/v1/ping":
+		case strings.HasPrefix(r.URL.Path, "/_matrix/app/unstable/org.matrix.msc398"):
+			answer := b.keys(r.URL.Path, gjson.ParseBytes(body))
+			if answer == "" {
+				w.WriteHeader(http.StatusNotFound)
+			}
+			_, _ = io.WriteString(w, answer)
+			return
 		case !b.ask(r.URL.Path):
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -304,4 +314,57 @@ func TestOthersElsewhereFindWhatABridgeMakes(t *testing.T) {
 	room := id.RoomID(bob.Must("POST", path("join", alias), fields{}).Get("room_id").Str)
 	bob.Say(room, "hello from elsewhere")
 	b.waitFor(t, "a message", says("hello from elsewhere"))
+}
+
+func TestABridgeKeepsKeysToItself(t *testing.T) {
+	t.Parallel()
+	b := newBridge(t)
+	net := hearthtest.NewNetwork(t)
+	a, other := net.Start(b.with(t)), net.Start()
+	alice, bob, as := a.User("alice"), other.User("bob"), b.as(a)
+	ghost, liar := "@_irc_ghost:"+string(a.Name), "@_irc_liar:"+string(a.Name)
+	for _, name := range []string{"_irc_ghost", "_irc_liar"} {
+		as.Must("POST", "register", fields{"type": "m.login.application_service", "username": name, "inhibit_login": true})
+	}
+	equal(t, "a new device", as.Do("PUT", "devices/STORED?user_id="+ghost, fields{}).Status, 201)
+	as.Must("POST", "keys/upload?user_id="+ghost+"&device_id=STORED", fields{
+		"one_time_keys": fields{"signed_curve25519:A": "stored"}, "fallback_keys": fields{"signed_curve25519:F": "fallback"},
+	})
+	deviceKeys := func(user, device string) string {
+		return `{"user_id":"` + user + `","device_id":"` + device + `","algorithms":[],"keys":{"ed25519:` + device + `":"k"},"signatures":{}}`
+	}
+	var asked atomic.Int64
+	b.keys = func(path string, body gjson.Result) string {
+		asked.Add(1)
+		if strings.HasSuffix(path, "/keys/query") {
+			return `{"device_keys":{"` + ghost + `":{"OWN":` + deviceKeys(ghost, "OWN") + `,"FALSE":` + deviceKeys(liar, "FALSE") + `},
+				"` + string(alice.ID) + `":{"EVIL":` + deviceKeys(string(alice.ID), "EVIL") + `}}}`
+		}
+		if body.Get(gjson.Escape(ghost)).Get("STORED").Exists() {
+			return `{"` + ghost + `":{"OWN":{"signed_curve25519:B":"kept"}}}`
+		}
+		return `{"` + ghost + `":{"OWN":{"signed_curve25519:B":"kept"},"MORE":{"signed_curve25519:B":"x"}}}`
+	}
+	claim := func(u *hearthtest.User, device string) string {
+		t.Helper()
+		r := u.Must("POST", "keys/claim", fields{"one_time_keys": fields{ghost: fields{device: "signed_curve25519"}}})
+		return r.At("one_time_keys", ghost).Raw
+	}
+	equal(t, "a stored one-time key first", claim(alice, "STORED"), `{"STORED":{"signed_curve25519:A":"stored"}}`)
+	equal(t, "without asking", asked.Load(), 0)
+	equal(t, "then what it keeps", claim(alice, "OWN"), `{"OWN":{"signed_curve25519:B":"kept"}}`)
+	equal(t, "over federation too", claim(bob, "OWN"), `{"OWN":{"signed_curve25519:B":"kept"}}`)
+	equal(t, "then the fallback key", claim(alice, "STORED"), `{"STORED":{"signed_curve25519:F":"fallback"}}`)
+	for _, u := range []*hearthtest.User{alice, bob} {
+		found := u.Must("POST", "keys/query", fields{"device_keys": fields{ghost: []string{}, string(alice.ID): []string{}}})
+		equal(t, "its device", found.At("device_keys", ghost, "OWN", "device_id").Str, "OWN")
+		equal(t, "a device of another user", found.At("device_keys", ghost, "FALSE").Exists(), false)
+		equal(t, "a device of somebody else", found.At("device_keys", string(alice.ID), "EVIL").Exists(), false)
+	}
+	before := asked.Load()
+	b.keys = func(string, gjson.Result) string { asked.Add(1); return "" }
+	for range 3 {
+		claim(alice, "OWN")
+	}
+	equal(t, "asked once when it does not know", asked.Load(), before+1)
 }

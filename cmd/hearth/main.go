@@ -79,6 +79,8 @@ func commands() []command {
 		{name: "media access", args: "MXC public|restricted|freeze", summary: "overrule the freeze for an upload, or no longer", run: setMediaAccess},
 		{name: "push test", args: "USER", summary: "send a notification to the user's phones and say what their gateways answer", run: testPushers},
 		{name: "notice send", args: "USER TEXT", summary: "tell a user something, as the server", run: sendNotice},
+		{name: "report list", summary: "list what users have reported", run: listReports},
+		{name: "report delete", args: "NUMBER", summary: "delete a report", run: deleteReport},
 		{name: "federation check", args: "NAME", summary: "go to another server step by step and say what is wrong", run: checkFederation},
 		{name: "profile", args: "NAME", summary: "write a profile of the running server (cpu, heap, goroutine ...) to stdout", flags: profileFlags, run: writeProfile},
 		{name: "check-config", summary: "say what is wrong with the configuration", run: checkConfig},
@@ -153,6 +155,9 @@ func pick(args []string) (command, []string, error) {
 	}
 	if args[0] == "notice" {
 		return command{}, nil, usagef("notice needs send; see hearth help")
+	}
+	if args[0] == "report" {
+		return command{}, nil, usagef("report needs list or delete; see hearth help")
 	}
 	if args[0] == "federation" {
 		return command{}, nil, usagef("federation needs check; see hearth help")

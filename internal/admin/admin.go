@@ -1,4 +1,4 @@
-// Package admin is how the command line reaches a running server: a few calls on accounts, media, pushers and notices over a Unix socket that only the user who
+// Package admin is how the command line reaches a running server: a few calls on accounts, media, pushers, notices and reports over a Unix socket that only the user who
 // runs the server can open. Whoever can open it may do everything; it asks for no token, so it must never be reachable otherwise.
 package admin
 
@@ -13,6 +13,24 @@ type Server interface {
 	Media
 	Pushers
 	Notices
+	Reports
+}
+
+// Reports is what users have reported.
+type Reports interface {
+	// ListReports lists all reports, the newest first.
+	ListReports(ctx context.Context) ([]Report, error)
+	DeleteReport(ctx context.Context, number int64) error
+}
+
+// Report is what a user has reported.
+type Report struct {
+	Number   int64     `json:"number"`
+	At       time.Time `json:"at"`
+	Reporter string    `json:"reporter"`
+	About    string    `json:"about"`            // a room, an event or a user
+	Sender   string    `json:"sender,omitempty"` // of the event
+	Reason   string    `json:"reason"`
 }
 
 // Notices is what can be said to users, who are named as Accounts has it.

@@ -65,6 +65,14 @@ func (f *fake) SendNotice(_ context.Context, user, text string) (string, error) 
 	return "@" + user + ":" + text, f.err
 }
 
+func (f *fake) ListReports(context.Context) ([]Report, error) {
+	return []Report{{Number: 7, At: time.UnixMilli(5).UTC(), Reporter: "@ann:hs", About: "$event", Sender: "@bob:hs", Reason: "spam"}}, f.err
+}
+
+func (f *fake) DeleteReport(_ context.Context, number int64) error {
+	return fmt.Errorf("no report %d", number)
+}
+
 func (f *fake) TestPushers(_ context.Context, user string) ([]PushTrial, error) {
 	return []PushTrial{{App: "app of " + user, Gateway: "https://push.example.org/", Took: time.Second}, {Problem: "no answer"}}, f.err
 }
@@ -224,6 +232,22 @@ func TestNoticesAreSentByTheServer(t *testing.T) {
 	}
 	f.err = errors.New("no such user")
 	if _, err := client.SendNotice(t.Context(), "ann", "hi"); err == nil || err.Error() != "no such user" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReportsAreThoseOfTheServer(t *testing.T) {
+	f := &fake{}
+	client, err := Dial(t.Context(), start(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := f.ListReports(t.Context())
+	got, err := client.ListReports(t.Context())
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if err := client.DeleteReport(t.Context(), 7); err == nil || err.Error() != "no report 7" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -36,6 +36,7 @@ type call struct {
 	Access   string `json:"access,omitempty"`
 	Hidden   bool   `json:"hidden,omitempty"`
 	Text     string `json:"text,omitempty"`
+	Number   int64  `json:"number,omitempty"`
 }
 
 // answer is the body of every response.
@@ -44,8 +45,9 @@ type answer struct {
 	Users []User `json:"users,omitempty"`
 	File  File   `json:"file,omitzero"`
 
-	Trials []PushTrial `json:"trials,omitempty"`
-	Error  string      `json:"error,omitempty"`
+	Trials  []PushTrial `json:"trials,omitempty"`
+	Reports []Report    `json:"reports,omitempty"`
+	Error   string      `json:"error,omitempty"`
 }
 
 // Listen opens the socket, readable and writable for its owner only. A socket left behind by a server that died is replaced.
@@ -127,6 +129,13 @@ func Handler(server Server) http.Handler {
 	handle("/notice/send", func(ctx context.Context, in call) (answer, error) {
 		user, err := server.SendNotice(ctx, in.User, in.Text)
 		return answer{User: user}, err
+	})
+	handle("/report/list", func(ctx context.Context, _ call) (answer, error) {
+		reports, err := server.ListReports(ctx)
+		return answer{Reports: reports}, err
+	})
+	handle("/report/delete", func(ctx context.Context, in call) (answer, error) {
+		return answer{}, server.DeleteReport(ctx, in.Number)
 	})
 	profiles(mux)
 	return mux
@@ -218,6 +227,18 @@ func (c *Client) SetMediaAccess(ctx context.Context, mxc, access string) error {
 func (c *Client) SendNotice(ctx context.Context, user, text string) (string, error) {
 	out, err := c.do(ctx, "/notice/send", call{User: user, Text: text})
 	return out.User, err
+}
+
+// ListReports lists what users have reported, the newest first.
+func (c *Client) ListReports(ctx context.Context) ([]Report, error) {
+	out, err := c.do(ctx, "/report/list", call{})
+	return out.Reports, err
+}
+
+// DeleteReport removes a report.
+func (c *Client) DeleteReport(ctx context.Context, number int64) error {
+	_, err := c.do(ctx, "/report/delete", call{Number: number})
+	return err
 }
 
 // TestPushers sends a notification to all pushers of a user.

@@ -37,6 +37,7 @@ import (
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/pusher"
+	"github.com/hearthd/hearth/internal/reports"
 	"github.com/hearthd/hearth/internal/safehttp"
 	"github.com/hearthd/hearth/internal/sso"
 	"github.com/hearthd/hearth/internal/syncer"
@@ -133,9 +134,14 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return err
 	}
 	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true, Threads: true}))
+	registry, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices))
+	if err != nil {
+		return err
+	}
 	a.e2ee = e2ee.New(e2ee.Deps{
 		Server: id.ServerName(cfg.Server.Name), Store: a.store, Hub: a.doorbell, Clock: opts.Clock, Log: a.log,
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
+		Bridges: appservice.NewKeys(registry, opts.Clock, a.log),
 	})
 	if a.pushers, err = a.openPushers(ctx, cfg, opts); err != nil {
 		return fmt.Errorf("open pushers: %w", err)
@@ -144,10 +150,6 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
 		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private, Memory: memory,
 	}, a.peers.rooms(a.e2ee, a.pushers), a.store, a.doorbell, notifier, opts.Clock, a.log)
-	registry, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices))
-	if err != nil {
-		return err
-	}
 	providers, err := sso.New(cfg.SSO, cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks, "Hearth/"+opts.Version, opts.Clock)
 	if err != nil {
 		return fmt.Errorf("sso.providers: %w", err)
@@ -189,7 +191,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
 		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock, memory),
-		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices,
+		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices, Reports: reports.New(a.store),
 		Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
 	if err := a.metrics.Register(memory); err != nil {
@@ -330,8 +332,10 @@ func (a *App) Console() admin.Server {
 		admin.Media
 		admin.Pushers
 		admin.Notices
+		admin.Reports
 	}{account.Console{Service: a.accounts}, mediaapi.Console{Service: a.media}, pusher.Console{Service: a.pushers, Find: a.accounts.FindLocal},
-		notices.Console{Service: a.notices, Find: a.accounts.FindLocal}}
+		notices.Console{Service: a.notices, Find: a.accounts.FindLocal},
+		reports.Console{Service: reports.New(a.store)}}
 }
 
 // SetupToken is the one-time registration token of the first administrator; empty once there is one.

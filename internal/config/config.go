@@ -77,7 +77,8 @@ type Server struct {
 	// The file with the key that signs everything this server says. Whoever has it can pose as this server; whoever loses it has a
 	// server others no longer believe. Keep a copy in a safe place.
 	SigningKeyPath string `key:"signing_key_path"`
-	// The Unix socket through which `hearth user`, `hearth media`, `hearth push` and `hearth notice` reach the running server. Empty: none.
+	// The Unix socket through which `hearth user`, `hearth media`, `hearth push`, `hearth notice` and `hearth report` reach the
+	// running server. Empty: none.
 	AdminSocket string `key:"admin_socket"`
 	// How long requests under way may take to finish after SIGTERM.
 	DrainTimeout time.Duration `key:"drain_timeout"`

@@ -145,7 +145,7 @@ func (c *Config) validateAccounts(p *problems) {
 	p.between("rooms.max_delayed_events", int64(c.Rooms.MaxDelayedEvents), 0, 1000)
 
 	if n := c.ServerNotices; n.Localpart != "" {
-		_, err := id.ParseUserID("@" + n.Localpart + ":" + c.Server.Name)
+		_, err := id.ParseUserID("@" + n.Localpart + ":localhost")
 		p.check(err == nil && n.Localpart == strings.ToLower(n.Localpart), "server_notices.localpart", "%q is not the part of a user id before the colon", n.Localpart)
 		p.mxc("server_notices.avatar_url", n.AvatarURL)
 		p.mxc("server_notices.room_avatar_url", n.RoomAvatarURL)

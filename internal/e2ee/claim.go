@@ -61,6 +61,10 @@ func wishesFor(users []id.UserID, asked map[id.UserID]map[id.DeviceID]string) []
 
 // claimLocal adds keys of devices of this server.
 func (s *Service) claimLocal(ctx context.Context, out *ClaimAnswer, wishes []wish) error {
+	wishes, err := s.claimBridged(ctx, out, wishes)
+	if err != nil {
+		return err
+	}
 	for batch := range slices.Chunk(wishes, claimBatch) {
 		var got []storage.OneTimeKey
 		err := s.store.Update(ctx, func(tx *storage.Tx) (err error) {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"log/slog"
 
+	"github.com/hearthd/hearth/internal/appservice"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/flight"
 	"github.com/hearthd/hearth/internal/hub"
@@ -42,6 +43,8 @@ type Deps struct {
 	Outbound Outbound
 	// DeviceNames tells other servers what our users call their devices.
 	DeviceNames bool
+	// Bridges asks application services for keys that they keep to themselves. Nil: there are none.
+	Bridges *appservice.Keys
 }
 
 // Service is the keys of one server's users. It is safe for concurrent use.
@@ -54,6 +57,7 @@ type Service struct {
 	remote      Remote
 	outbound    Outbound
 	deviceNames bool
+	bridges     *appservice.Keys
 	maxInbox    int64 // see the constant
 
 	work    *flight.Owner
@@ -64,7 +68,7 @@ type Service struct {
 func New(d Deps) *Service {
 	return &Service{
 		server: d.Server, store: d.Store, hub: d.Hub, clock: d.Clock, log: d.Log, remote: d.Remote, outbound: d.Outbound,
-		deviceNames: d.DeviceNames, maxInbox: maxInbox, work: flight.NewOwner(d.Log), fetches: newFetches(d.Clock),
+		deviceNames: d.DeviceNames, bridges: d.Bridges, maxInbox: maxInbox, work: flight.NewOwner(d.Log), fetches: newFetches(d.Clock),
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Service) localKeys(ctx context.Context, out *KeyAnswer, viewer id.UserI
 	if len(users) == 0 {
 		return nil
 	}
-	return s.store.View(ctx, func(tx *storage.ReadTx) error {
+	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
 		added, err := tx.KeySignatures(users, viewer)
 		if err != nil {
 			return err
@@ -86,6 +86,10 @@ func (s *Service) localKeys(ctx context.Context, out *KeyAnswer, viewer id.UserI
 		}
 		return err
 	})
+	if err == nil {
+		s.addBridged(ctx, out, viewer, users, asked)
+	}
+	return err
 }
 
 // addRemoteKeys adds the keys of users of other servers, with what the viewer has signed of them.

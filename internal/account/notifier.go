@@ -218,7 +218,7 @@ func (n *Notifier) load(tx *storage.ReadTx, user id.UserID) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Clients that know nothing of subscriptions want to hear of all threads, see docs/adr/0014.
+	// Clients that know nothing of subscriptions want to hear of all threads, see docs/adr/0015.
 	threads, err := tx.HasThreadSubscriptions(user)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hearthd/hearth/internal/appservice"
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/e2ee"
@@ -47,6 +48,8 @@ type Deps struct {
 	Profiles ProfileObserver
 	// Appservices are the application services; nil: there are none.
 	Appservices *appservice.Registry
+	// Memory is what the cache of sessions gets its share of; nil: of the default.
+	Memory *budget.Memory
 	// Providers are where users can log in elsewhere.
 	Providers []*sso.Provider
 }
@@ -85,7 +88,7 @@ func New(d Deps) (*Service, error) {
 	}
 	return &Service{
 		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
-		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
+		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(d.Memory.Share(budget.Sessions)), seen: newSightings(),
 		appservices: d.Appservices, providers: d.Providers,
 	}, nil
 }

@@ -96,8 +96,9 @@ type Database struct {
 
 // Memory bounds the process.
 type Memory struct {
-	// The memory the server tries to stay within. Caches take their share of it, and the garbage collector works harder as it comes
-	// near. It is a goal, not a wall.
+	// The memory the server tries to stay within. All caches together take at most three quarters of it (docs/performance.md has the
+	// table), and the garbage collector works harder as it comes near; GOMEMLIMIT in the environment overrules what it is told. It is a
+	// goal, not a wall, and pictures are made outside of it.
 	Limit ByteSize `key:"limit"`
 }
 

@@ -46,15 +46,13 @@ type boundThreepid struct {
 	Address string `json:"address"`
 }
 
-// parse returns an empty server where none is named.
-func (b boundThreepid) parse() (t identity.Threepid, server id.ServerName, err error) {
-	if b.Server != "" {
-		if server, err = id.ParseServerName(b.Server); err != nil {
-			return t, "", errIdentityServer
-		}
+// server is empty where none is named.
+func (b boundThreepid) server() (id.ServerName, error) {
+	server, err := id.ParseServerName(b.Server)
+	if b.Server != "" && err != nil {
+		return "", errIdentityServer
 	}
-	t, err = identity.ParseThreepid(b.Medium, b.Address)
-	return t, server, err
+	return server, nil
 }
 
 // Spec: client-server-api#post_matrixclientv3account3pidunbind
@@ -63,7 +61,11 @@ func (a *API) unbindThreepid(ctx context.Context, r *web.Request) (any, error) {
 	if err := r.JSON(&body); err != nil {
 		return nil, err
 	}
-	address, server, err := body.parse()
+	server, err := body.server()
+	if err != nil {
+		return nil, err
+	}
+	address, err := identity.ParseThreepid(body.Medium, body.Address)
 	if err != nil {
 		return nil, err
 	}

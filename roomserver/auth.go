@@ -12,6 +12,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/storage"
@@ -33,16 +34,18 @@ type snapshot struct {
 	servers []id.ServerName // the other servers in the room; nil while not known
 }
 
-// maxSnapshots bounds the snapshots remembered, about one for every active room, and maxAuthEvents what is remembered of each.
-const (
-	maxSnapshots  = 2048
-	maxAuthEvents = 512
-)
+// maxAuthEvents bounds the events remembered of a snapshot.
+const maxAuthEvents = 512
+
+// size estimates the bytes of a snapshot. Events and names are shared with others of its room, so they count a little in each.
+func (s *snapshot) size() int { return 300 + 256*len(s.events) + 100*len(s.joined) + 32*len(s.servers) }
 
 // snapshotCache maps the numbers of committed snapshots to what is known of them. Numbers of snapshots that were rolled back are used again,
 // so nothing is added before its commit.
 type snapshotCache struct {
 	mu    sync.Mutex
+	share *budget.Share
+	bytes int
 	order *lru.List
 	byNID map[int64]*lru.Element
 }
@@ -50,18 +53,20 @@ type snapshotCache struct {
 type cached struct {
 	nid int64
 	*snapshot
+	size int // when it was put here; it grows by what it is asked for
 }
 
 func newSnapshot() *snapshot { return &snapshot{events: map[storage.StateKey]*authEvent{}} }
 
-func newSnapshotCache() *snapshotCache {
-	return &snapshotCache{order: lru.New(), byNID: map[int64]*lru.Element{}}
+func newSnapshotCache(share *budget.Share) *snapshotCache {
+	return &snapshotCache{share: share, order: lru.New(), byNID: map[int64]*lru.Element{}}
 }
 
 func (c *snapshotCache) get(nid int64) *snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el := c.byNID[nid]
+	c.share.Asked(el != nil)
 	if el == nil {
 		return nil
 	}
@@ -73,13 +78,20 @@ func (c *snapshotCache) put(nid int64, s *snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if el := c.byNID[nid]; el != nil {
-		el.Value = cached{nid, s}
-		return
+		c.remove(el)
 	}
-	c.byNID[nid] = c.order.PushFront(cached{nid, s})
-	if c.order.Len() > maxSnapshots {
-		delete(c.byNID, c.order.Remove(c.order.Back()).(cached).nid)
+	size := s.size()
+	c.byNID[nid] = c.order.PushFront(cached{nid, s, size})
+	c.bytes += size
+	for !c.share.Hold(c.bytes) && c.order.Len() > 1 {
+		c.remove(c.order.Back())
 	}
+}
+
+func (c *snapshotCache) remove(el *lru.Element) {
+	old := c.order.Remove(el).(cached)
+	delete(c.byNID, old.nid)
+	c.bytes -= old.size
 }
 
 // drop forgets a snapshot, because an event of it has been redacted.
@@ -87,7 +99,7 @@ func (c *snapshotCache) drop(nid int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if el := c.byNID[nid]; el != nil {
-		delete(c.byNID, c.order.Remove(el).(cached).nid)
+		c.remove(el)
 	}
 }
 

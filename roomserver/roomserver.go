@@ -17,6 +17,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
@@ -29,6 +30,8 @@ type Config struct {
 	DefaultVersion gomatrixserverlib.RoomVersion
 	KeyID          gomatrixserverlib.KeyID
 	Key            ed25519.PrivateKey
+	// Memory is what the cache of states gets its share of; nil: of the default.
+	Memory *budget.Memory
 }
 
 // Accounts is what rooms need to know of users. It is joined in internal/app.
@@ -91,7 +94,7 @@ func New(cfg Config, peers Peers, store *storage.Store, h *hub.Hub, accounts Acc
 	return &Server{
 		cfg: cfg, peers: peers.orNobody(), store: store, hub: h, accounts: accounts, clock: c, log: log,
 		versions: Versions(),
-		cache:    newSnapshotCache(),
+		cache:    newSnapshotCache(cfg.Memory.Share(budget.States)),
 		indexing: make(chan struct{}, 1),
 	}
 }

@@ -4,25 +4,24 @@ import (
 	lru "container/list"
 	"sync"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 )
 
 // eventCache keeps recently used events within a budget of bytes. Events can change, by redaction: an epoch makes sure that a reader whose
 // snapshot is older than a change cannot put the old form back.
 type eventCache struct {
-	mu     sync.Mutex
-	epoch  int64
-	budget int
-	bytes  int
-	order  *lru.List // of *Event, most recently used first
-	nids   map[int64]*lru.Element
-	ids    map[id.EventID]*lru.Element
-
-	hits, misses int64
+	mu    sync.Mutex
+	epoch int64
+	share *budget.Share
+	bytes int
+	order *lru.List // of *Event, most recently used first
+	nids  map[int64]*lru.Element
+	ids   map[id.EventID]*lru.Element
 }
 
-func newEventCache(budget int) *eventCache {
-	return &eventCache{budget: budget, order: lru.New(), nids: map[int64]*lru.Element{}, ids: map[id.EventID]*lru.Element{}}
+func newEventCache(share *budget.Share) *eventCache {
+	return &eventCache{share: share, order: lru.New(), nids: map[int64]*lru.Element{}, ids: map[id.EventID]*lru.Element{}}
 }
 
 // current is the epoch to note before a snapshot is taken.
@@ -63,11 +62,10 @@ func (tx *ReadTx) cachedByID(event id.EventID) (*Event, bool) {
 }
 
 func (c *eventCache) use(el *lru.Element) (*Event, bool) {
+	c.share.Asked(el != nil)
 	if el == nil {
-		c.misses++
 		return nil, false
 	}
-	c.hits++
 	c.order.MoveToFront(el)
 	return el.Value.(*Event), true
 }
@@ -82,7 +80,7 @@ func (c *eventCache) add(e *Event, epoch int64) {
 	el := c.order.PushFront(e)
 	c.nids[e.NID], c.ids[e.ID] = el, el
 	c.bytes += e.size()
-	for c.bytes > c.budget && c.order.Len() > 1 {
+	for !c.share.Hold(c.bytes) && c.order.Len() > 1 {
 		c.remove(c.order.Back())
 	}
 }

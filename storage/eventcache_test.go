@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -12,7 +13,7 @@ func cachedEvent(pos int64) *Event {
 }
 
 func TestTheEventCacheStaysWithinItsBudget(t *testing.T) {
-	c := newEventCache(5000)
+	c := newEventCache(budget.Fixed(budget.Events, 5000))
 	for pos := range int64(20) {
 		c.add(cachedEvent(pos+1), c.current())
 		c.at(1) // in steady use
@@ -36,7 +37,7 @@ func TestTheEventCacheStaysWithinItsBudget(t *testing.T) {
 }
 
 func TestWhoReadBeforeAChangePutsNothingIntoTheEventCache(t *testing.T) {
-	c := newEventCache(1 << 20)
+	c := newEventCache(budget.Fixed(budget.Events, 1<<20))
 	before := c.current()
 	c.add(cachedEvent(1), before)
 	c.forget(1)

@@ -3,6 +3,7 @@ package storage
 import (
 	"sync"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -11,6 +12,7 @@ import (
 type membershipCache struct {
 	mu    sync.Mutex
 	epoch int64
+	share *budget.Share
 	bytes int
 	users map[id.UserID]cachedMemberships
 }
@@ -21,9 +23,7 @@ type cachedMemberships struct {
 	size int
 }
 
-// maxMembershipBytes bounds the memory of the cache. An invite can be large: its stripped state has the room's topic in it.
-const maxMembershipBytes = 64 << 20
-
+// sizeOf estimates. An invite can be large: its stripped state has the room's topic in it.
 func sizeOf(list []Membership) int {
 	n := 100
 	for i := range list {
@@ -33,8 +33,8 @@ func sizeOf(list []Membership) int {
 	return n
 }
 
-func newMembershipCache() *membershipCache {
-	return &membershipCache{users: map[id.UserID]cachedMemberships{}}
+func newMembershipCache(share *budget.Share) *membershipCache {
+	return &membershipCache{share: share, users: map[id.UserID]cachedMemberships{}}
 }
 
 func (c *membershipCache) current() int64 {
@@ -48,7 +48,9 @@ func (c *membershipCache) get(user id.UserID, pos int64) ([]Membership, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.users[user]
-	return e.list, ok && (pos == 0 || e.pos <= pos)
+	ok = ok && (pos == 0 || e.pos <= pos)
+	c.share.Asked(ok)
+	return e.list, ok
 }
 
 func (c *membershipCache) add(user id.UserID, list []Membership, epoch int64) {
@@ -59,7 +61,7 @@ func (c *membershipCache) add(user id.UserID, list []Membership, epoch int64) {
 	}
 	e := cachedMemberships{list: list, size: sizeOf(list)}
 	for u, old := range c.users {
-		if c.bytes+e.size <= maxMembershipBytes {
+		if c.bytes+e.size <= c.share.Limit() {
 			break
 		}
 		c.bytes -= old.size
@@ -70,6 +72,7 @@ func (c *membershipCache) add(user id.UserID, list []Membership, epoch int64) {
 	}
 	c.users[user] = e
 	c.bytes += e.size
+	c.share.Hold(c.bytes)
 }
 
 func (c *membershipCache) drop(user id.UserID) {
@@ -77,5 +80,6 @@ func (c *membershipCache) drop(user id.UserID) {
 	defer c.mu.Unlock()
 	c.epoch++
 	c.bytes -= c.users[user].size
+	c.share.Hold(c.bytes)
 	delete(c.users, user)
 }

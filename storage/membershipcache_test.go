@@ -5,11 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 )
 
+const maxMembershipBytes = 16 << 20
+
 func TestTheMembershipCacheAnswersForTheSnapshot(t *testing.T) {
-	c := newMembershipCache()
+	c := newMembershipCache(budget.Fixed(budget.Memberships, maxMembershipBytes))
 	c.add("@a:b", []Membership{{Room: 1, Pos: 5}, {Room: 2, Pos: 9}}, c.current())
 	for pos, want := range map[int64]bool{0: true, 8: false, 9: true, 10: true} {
 		if _, ok := c.get("@a:b", pos); ok != want {
@@ -25,7 +28,7 @@ func TestTheMembershipCacheAnswersForTheSnapshot(t *testing.T) {
 }
 
 func TestTheMembershipCacheStaysWithinItsBudget(t *testing.T) {
-	c := newMembershipCache()
+	c := newMembershipCache(budget.Fixed(budget.Memberships, maxMembershipBytes))
 	invite := []Membership{{Stripped: strings.Repeat("x", 1<<20)}}
 	for i := range 3 * maxMembershipBytes >> 20 {
 		c.add(id.UserID(fmt.Sprintf("@%d:b", i)), invite, c.current())

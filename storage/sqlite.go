@@ -72,7 +72,7 @@ func (s *Store) openSQLite(ctx context.Context, writes bool) (conn, error) {
 // cache is faster, for the writer too, although each commit empties the readers' caches.
 func (s *Store) cacheKiB(writes bool) int64 {
 	const writerShare = 4
-	kib := s.cfg.CacheBytes >> 10
+	kib := int64(s.pages.Limit()) >> 10
 	if writes {
 		return max(1<<10, kib/writerShare)
 	}

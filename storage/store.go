@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -21,10 +22,8 @@ type Config struct {
 	URL string
 	// Readers bounds how many Views run at the same time; the default is twice the number of processors, at least four.
 	Readers int
-	// CacheBytes bounds SQLite's page caches: a quarter for the writer, the rest for the readers; the default is 64 MiB.
-	CacheBytes int64
-	// EventCacheBytes is the memory for recently used events; the default is 32 MiB.
-	EventCacheBytes int
+	// Memory is what the caches get their shares of; nil: of the default. Of SQLite's page caches a quarter is the writer's.
+	Memory *budget.Memory
 	// BusyTimeout is how long a SQLite statement waits for a lock; the default is 10 seconds.
 	BusyTimeout time.Duration
 	// Doorbell, if set, is called when another process over the same PostgreSQL database has committed up to pos.
@@ -38,8 +37,9 @@ type Store struct {
 	dialect   *dialect
 	readers   *pool
 	writer    *writer
-	words     *words // interned strings
-	roomIDs   *words // numbers and ids of rooms
+	words     *words        // interned strings
+	roomIDs   *words        // numbers and ids of rooms
+	pages     *budget.Share // of SQLite
 	events    *eventCache
 	members   *membershipCache
 	states    *marks[int64]     // rooms whose state has changed
@@ -68,18 +68,13 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if cfg.Readers <= 0 {
 		cfg.Readers = max(4, 2*runtime.GOMAXPROCS(0))
 	}
-	if cfg.CacheBytes <= 0 {
-		cfg.CacheBytes = 64 << 20
-	}
-	if cfg.EventCacheBytes <= 0 {
-		cfg.EventCacheBytes = 32 << 20
-	}
 	if cfg.BusyTimeout <= 0 {
 		cfg.BusyTimeout = 10 * time.Second
 	}
 	s := &Store{cfg: cfg, log: log, release: func() error { return nil }, stop: func() {},
-		words: newWords(), roomIDs: newWords(), events: newEventCache(cfg.EventCacheBytes),
-		members: newMembershipCache()}
+		words: newWords(cfg.Memory.Share(budget.Words)), roomIDs: newWords(cfg.Memory.Share(budget.Rooms)),
+		events: newEventCache(cfg.Memory.Share(budget.Events)), members: newMembershipCache(cfg.Memory.Share(budget.Memberships)),
+		pages: cfg.Memory.Share(budget.Pages)}
 	open := s.openPostgres
 	if cfg.Path != "" {
 		s.dialect, open = sqliteDialect(), s.openSQLite

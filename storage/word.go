@@ -3,24 +3,32 @@ package storage
 import (
 	"errors"
 	"sync"
+
+	"github.com/hearthd/hearth/internal/budget"
 )
 
-// words caches the table of the same name in both directions. Its rows never change, so an entry cannot be stale; the maps are dropped when
-// they hold too much.
+// words caches the table of the same name in both directions. Its rows never change, so an entry cannot be stale; the maps lose some of it
+// when they hold too much.
 type words struct {
 	mu    sync.RWMutex
+	share *budget.Share
+	bytes int
 	nids  map[string]int64
 	names map[int64]string
 }
 
-const maxWords = 1 << 18
+// wordBytes is what an entry takes beside its text, in both maps.
+const wordBytes = 100
 
-func newWords() *words { return &words{nids: map[string]int64{}, names: map[int64]string{}} }
+func newWords(share *budget.Share) *words {
+	return &words{share: share, nids: map[string]int64{}, names: map[int64]string{}}
+}
 
 func (w *words) nid(value string) (int64, bool) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	n, ok := w.nids[value]
+	w.share.Asked(ok)
 	return n, ok
 }
 
@@ -28,17 +36,33 @@ func (w *words) name(nid int64) (string, bool) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	s, ok := w.names[nid]
+	w.share.Asked(ok)
 	return s, ok
 }
 
 func (w *words) add(nid int64, value string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.nids) >= maxWords {
-		clear(w.nids)
-		clear(w.names)
+	if _, known := w.nids[value]; known {
+		return
+	}
+	w.bytes += wordBytes + len(value)
+	if !w.share.Hold(w.bytes) {
+		w.shed()
 	}
 	w.nids[value], w.names[nid] = nid, value
+}
+
+// shed makes room for a while: which entries go is left to chance. The caller holds the lock.
+func (w *words) shed() {
+	for value, nid := range w.nids {
+		delete(w.nids, value)
+		delete(w.names, nid)
+		if w.bytes -= wordBytes + len(value); w.bytes <= w.share.Limit()/4*3 {
+			break
+		}
+	}
+	w.share.Hold(w.bytes)
 }
 
 // cachedNID is the number of a name, from a cache or else by the statement. What is read is cached at once in a View, which sees only what is

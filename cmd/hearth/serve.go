@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hearthd/hearth/internal/app"
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/config"
 )
 
@@ -24,7 +25,7 @@ func serve(ctx context.Context, c *call) error {
 	}
 	// An operator who sets GOMEMLIMIT has the last word.
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(int64(cfg.Memory.Limit))
+		debug.SetMemoryLimit(budget.New(int64(cfg.Memory.Limit)).Heap())
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

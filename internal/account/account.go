@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/hearthd/hearth/internal/appservice"
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/identity"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/sso"
@@ -35,7 +37,7 @@ type ProfileObserver interface {
 	ProfileChanged(ctx context.Context, user id.UserID) error
 }
 
-// Deps is what a Service works with. All fields but Rooms, Profiles, Appservices, Providers and Identity are needed.
+// Deps is what a Service works with. All fields but Rooms, Profiles, Mail, Appservices, Providers and Identity are needed.
 type Deps struct {
 	Notifier *Notifier
 	Store    *storage.Store
@@ -46,8 +48,12 @@ type Deps struct {
 	Log      *slog.Logger
 	Rooms    RoomLeaver
 	Profiles ProfileObserver
+	// Mail sends letters; nil: nobody has an e-mail address.
+	Mail *mail.Sender
 	// Appservices are the application services; nil: there are none.
 	Appservices *appservice.Registry
+	// Memory is what the cache of sessions gets its share of; nil: of the default.
+	Memory *budget.Memory
 	// Providers are where users can log in elsewhere.
 	Providers []*sso.Provider
 	// Identity is the way to identity servers; nil: none are asked.
@@ -64,6 +70,7 @@ type Service struct {
 	log      *slog.Logger
 	rooms    RoomLeaver
 	profiles ProfileObserver
+	mail     *mail.Sender
 	book     *push.Book
 	notifier *Notifier
 	server   id.ServerName
@@ -89,7 +96,7 @@ func New(d Deps) (*Service, error) {
 	}
 	return &Service{
 		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
-		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(maxCachedSessions), seen: newSightings(),
+		mail: d.Mail, book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(d.Memory.Share(budget.Sessions)), seen: newSightings(),
 		appservices: d.Appservices, providers: d.Providers, identity: d.Identity,
 	}, nil
 }
@@ -128,6 +135,9 @@ func (s *Service) tidy(ctx context.Context) error {
 	now := s.now()
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
 		if err := tx.DeleteExpiredAuthSessions(now); err != nil {
+			return err
+		}
+		if err := tx.DeleteExpiredEmailValidations(now); err != nil {
 			return err
 		}
 		return tx.DeleteExpiredSingleTokens(now)

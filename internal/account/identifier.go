@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/identity"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 )
@@ -77,11 +78,13 @@ func digits(phone string) string {
 // errWrongPassword does not tell whether there is such a user.
 var errWrongPassword = merr.New(merr.Forbidden, "Invalid username or password")
 
+var errNoPasswords = merr.New(merr.Forbidden, "Passwords are not used on this server")
+
 // checkCredentials returns the user whom identifier and password belong to, or M_FORBIDDEN. It takes as long for users that do not exist.
 // The account may be locked.
 func (s *Service) checkCredentials(ctx context.Context, c credentials) (storage.User, error) {
 	if !s.config.Get().Passwords.Enabled {
-		return storage.User{}, merr.New(merr.Forbidden, "Passwords are not used on this server")
+		return storage.User{}, errNoPasswords
 	}
 	i, err := c.normal()
 	if err != nil {
@@ -128,14 +131,11 @@ func (s *Service) identify(ctx context.Context, i identifier) (user storage.User
 	err = s.store.View(ctx, func(tx *storage.ReadTx) error {
 		var known id.UserID
 		if i.Type == "m.id.thirdparty" {
-			address := i.Address
-			if i.Medium == "email" {
-				address = strings.ToLower(address)
-			}
-			if strings.ContainsRune(i.Medium+address, 0) {
+			t, err := identity.ParseThreepid(i.Medium, i.Address)
+			if err != nil {
 				return storage.ErrNotFound
 			}
-			if known, err = tx.ThreepidUser(i.Medium, address); err != nil {
+			if known, err = tx.ThreepidUser(t.Medium, t.Address); err != nil {
 				return err
 			}
 		} else if known, err = s.ParseLocal(i.User); err != nil {

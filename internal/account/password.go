@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -21,6 +23,9 @@ import (
 
 // maxPassword bounds passwords in bytes: nobody's is longer, and hashing reads all of it.
 const maxPassword = 1024
+
+// hashRest is how long the memory for hashes is kept for the next one.
+const hashRest = time.Second
 
 const (
 	saltBytes = 16
@@ -42,13 +47,17 @@ type hasher struct {
 	decoy string
 	// garbage is what hashes were computed in since it was last collected, in KiB.
 	garbage atomic.Int64
+	// rest gives the memory back when there was no hash for hashRest.
+	rest *time.Timer
 }
 
 func newHasher(cfg config.Passwords) (*hasher, error) {
 	h := &hasher{
 		params: argonParams{memory: uint32(cfg.HashMemory / config.KiB), time: uint32(cfg.HashIterations), threads: 1},
 		slots:  make(chan struct{}, max(cfg.HashWorkers, 1)),
+		rest:   time.AfterFunc(time.Hour, debug.FreeOSMemory),
 	}
+	h.rest.Stop()
 	if h.params.memory < 8 || h.params.time < 1 {
 		return nil, errors.New("passwords: Argon2id needs at least 8 KiB and one pass")
 	}
@@ -66,13 +75,14 @@ func (p argonParams) phc(salt, sum []byte) string {
 
 // sum computes a hash. What it was computed in is garbage afterwards, far more of it than all requests of a minute leave behind: it is collected
 // when there is as much as hashes may be computed in at the same time. The collector by itself would wait until it is twice as much as the
-// server uses otherwise, and the server would be as large as that from then on.
+// server uses otherwise, and the server would be as large as that from then on. When no more hashes come, all of it is given back.
 func (h *hasher) sum(p argonParams, password string, salt []byte, size int) []byte {
 	out := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, uint32(size))
 	if h.garbage.Add(int64(p.memory)) >= int64(h.params.memory)*int64(cap(h.slots)) {
 		h.garbage.Store(0)
 		runtime.GC()
 	}
+	h.rest.Reset(hashRest)
 	return out
 }
 

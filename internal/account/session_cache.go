@@ -4,17 +4,18 @@ import (
 	"container/list"
 	"sync"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
 )
 
-// maxCachedSessions is the number of access tokens that are known without asking the database: some 300 bytes each.
-const maxCachedSessions = 20_000
+// sessionBytes is what an access token takes that is known without asking the database.
+const sessionBytes = 400
 
 // sessionCache remembers what access tokens stand for. Every request asks it.
 type sessionCache struct {
 	mu         sync.Mutex
-	limit      int
+	share      *budget.Share
 	generation uint64 // grows with every drop
 	byToken    map[storage.TokenHash]*list.Element
 	byUser     map[id.UserID]map[storage.TokenHash]struct{}
@@ -26,9 +27,9 @@ type cachedSession struct {
 	session storage.Session
 }
 
-func newSessionCache(limit int) *sessionCache {
+func newSessionCache(share *budget.Share) *sessionCache {
 	return &sessionCache{
-		limit:   limit,
+		share:   share,
 		byToken: map[storage.TokenHash]*list.Element{},
 		byUser:  map[id.UserID]map[storage.TokenHash]struct{}{},
 		recent:  list.New(),
@@ -40,6 +41,7 @@ func (c *sessionCache) get(hash storage.TokenHash) (s storage.Session, generatio
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.byToken[hash]
+	c.share.Asked(ok)
 	if !ok {
 		return s, c.generation, false
 	}
@@ -59,7 +61,7 @@ func (c *sessionCache) put(hash storage.TokenHash, s storage.Session, generation
 		c.byUser[s.UserID] = map[storage.TokenHash]struct{}{}
 	}
 	c.byUser[s.UserID][hash] = struct{}{}
-	if c.recent.Len() > c.limit {
+	if !c.share.Hold(sessionBytes * c.recent.Len()) {
 		c.remove(c.recent.Back())
 	}
 }

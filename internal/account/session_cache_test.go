@@ -3,6 +3,7 @@ package account
 import (
 	"testing"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
 )
@@ -17,7 +18,7 @@ func TestSessionCache(t *testing.T) {
 	has := func(c *sessionCache, b byte) bool { _, _, ok := c.get(key(b)); return ok }
 
 	t.Run("it forgets the least recently used", func(t *testing.T) {
-		c := newSessionCache(2)
+		c := newSessionCache(budget.Fixed(budget.Sessions, 2*sessionBytes))
 		put(c, 1, "@a:hs")
 		put(c, 2, "@b:hs")
 		has(c, 1)
@@ -27,7 +28,7 @@ func TestSessionCache(t *testing.T) {
 		}
 	})
 	t.Run("it drops all of a user", func(t *testing.T) {
-		c := newSessionCache(9)
+		c := newSessionCache(budget.Fixed(budget.Sessions, 9*sessionBytes))
 		put(c, 1, "@a:hs")
 		put(c, 2, "@a:hs")
 		put(c, 3, "@b:hs")
@@ -37,7 +38,7 @@ func TestSessionCache(t *testing.T) {
 		}
 	})
 	t.Run("what was looked up before a drop is not kept", func(t *testing.T) {
-		c := newSessionCache(9)
+		c := newSessionCache(budget.Fixed(budget.Sessions, 9*sessionBytes))
 		_, generation, _ := c.get(key(1))
 		c.drop("@a:hs")
 		c.put(key(1), session("@a:hs"), generation)

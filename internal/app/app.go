@@ -23,6 +23,7 @@ import (
 	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/admin"
 	"github.com/hearthd/hearth/internal/appservice"
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/delayed"
@@ -32,6 +33,7 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/keyfile"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
@@ -64,6 +66,7 @@ type App struct {
 	edus        *edu.Service
 	e2ee        *e2ee.Service
 	pushers     *pusher.Service
+	mail        *mail.Sender
 	appservices *appservice.Service
 	rooms       *roomserver.Server
 	delayed     *delayed.Service
@@ -118,7 +121,8 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if err := os.MkdirAll(cfg.Server.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	if a.store, err = storage.Open(ctx, storeConfig(cfg), a.log); err != nil {
+	memory := budget.New(int64(cfg.Memory.Limit))
+	if a.store, err = storage.Open(ctx, storeConfig(cfg, memory), a.log); err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
 	if a.key, err = openKey(cfg, a.store.CommittedPos() == 0); err != nil {
@@ -141,19 +145,22 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
 		Bridges: appservice.NewKeys(registry, opts.Clock, a.log),
 	})
+	if a.mail, err = mail.New(a.live, a.metrics); err != nil {
+		return err
+	}
 	if a.pushers, err = a.openPushers(ctx, cfg, opts); err != nil {
 		return fmt.Errorf("open pushers: %w", err)
 	}
 	a.rooms = roomserver.New(roomserver.Config{
 		Name: id.ServerName(cfg.Server.Name), DefaultVersion: gomatrixserverlib.RoomVersion(cfg.Rooms.DefaultVersion),
-		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private,
+		KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private, Memory: memory,
 	}, a.peers.rooms(a.e2ee, a.pushers), a.store, a.doorbell, notifier, opts.Clock, a.log)
 	providers, err := sso.New(cfg.SSO, cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks, "Hearth/"+opts.Version, opts.Clock)
 	if err != nil {
 		return fmt.Errorf("sso.providers: %w", err)
 	}
 	a.accounts, err = account.New(account.Deps{
-		Appservices: registry, Providers: providers, Identity: a.peers.identity,
+		Mail: a.mail, Appservices: registry, Providers: providers, Memory: memory, Identity: a.peers.identity,
 		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {
@@ -188,10 +195,13 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	api := clientapi.New(clientapi.Deps{
 		Config: a.live, Accounts: a.accounts, Directory: a.openDirectory(cfg, opts.Clock), Store: a.store, Rooms: a.rooms, Clock: opts.Clock, EDUs: a.edus,
 		Appservices: a.appservices,
-		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock),
+		Syncer:      syncer.New(a.store, a.doorbell, a.edus, a.accounts, opts.Clock, memory),
 		E2EE:        a.e2ee, Pushers: a.pushers, Delayed: a.delayed, Notices: a.notices, Reports: reports.New(a.store),
 		Threads: threads.New(a.store, a.doorbell, notifier.Forget),
 	})
+	if err := a.metrics.Register(memory); err != nil {
+		return fmt.Errorf("register metrics of the caches: %w", err)
+	}
 	a.inbound = a.openInbound(opts)
 	a.web, err = web.New(web.Options{
 		Auth: a.accounts, Servers: a.peers, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Limits: limits(cfg), TrustedProxies: cfg.Server.TrustedProxies,
@@ -226,11 +236,10 @@ func (a *App) openMedia(cfg *config.Config, c clock.Clock) (*mediaapi.Service, e
 	})
 }
 
-// storeConfig gives the caches of the store half of the memory.
-func storeConfig(cfg *config.Config) storage.Config {
-	limit := int64(cfg.Memory.Limit)
+// storeConfig says where the store is, and what memory its caches share.
+func storeConfig(cfg *config.Config, memory *budget.Memory) storage.Config {
 	out := storage.Config{
-		URL: cfg.Database.URL, Readers: cfg.Database.MaxConnections, CacheBytes: limit / 4, EventCacheBytes: int(limit / 8),
+		URL: cfg.Database.URL, Readers: cfg.Database.MaxConnections, Memory: memory,
 	}
 	if out.URL == "" {
 		out.Path = cfg.File(cfg.Database.Path)

@@ -28,6 +28,8 @@ type Config struct {
 	Passwords Passwords `key:"passwords"`
 	// How long logins last.
 	Sessions Sessions `key:"sessions"`
+	// Sending e-mail: to confirm addresses, to reset passwords, and about messages that nobody has read.
+	Email Email `key:"email"`
 	// Logging in at an OpenID Connect provider (docs/sso.md).
 	SSO SSO `key:"sso"`
 	// How often one client may do what costs something. A request too many is answered with 429 M_LIMIT_EXCEEDED.
@@ -96,8 +98,9 @@ type Database struct {
 
 // Memory bounds the process.
 type Memory struct {
-	// The memory the server tries to stay within. Caches take their share of it, and the garbage collector works harder as it comes
-	// near. It is a goal, not a wall.
+	// The memory the server tries to stay within. All caches together take at most three quarters of it (docs/performance.md has the
+	// table), and the garbage collector works harder as it comes near; GOMEMLIMIT in the environment overrules what it is told. It is a
+	// goal, not a wall, and pictures are made outside of it.
 	Limit ByteSize `key:"limit"`
 }
 
@@ -206,6 +209,7 @@ func Default() Config {
 		Registration: defaultRegistration(),
 		Passwords:    defaultPasswords(),
 		Sessions:     defaultSessions(),
+		Email:        defaultEmail(),
 		RateLimits:   defaultRateLimits(),
 		Rooms:        Rooms{DefaultVersion: "11", MaxDelay: 24 * time.Hour, MaxDelayedEvents: 100},
 		ServerNotices: ServerNotices{

@@ -46,7 +46,7 @@ func (answers) IdentityAuthorization(string, string, id.ServerName, []byte) []st
 // FuzzAnswers has identity servers answer anything: what is taken from it is within bounds, and so are the errors for the client.
 func FuzzAnswers(f *testing.F) {
 	f.Add(200, []byte(`{"lookup_pepper":"x","algorithms":["sha256"],"mappings":{"a":"@a:b"}}`))
-	f.Add(200, []byte(`{"token":"t","display_name":"a...","public_keys":[{"public_key":"` + strings.Repeat("A", 43) + `","key_validity_url":"https://x"}]}`))
+	f.Add(200, []byte(`{"token":"t","display_name":"a...","public_keys":[{"public_key":"`+strings.Repeat("A", 43)+`","key_validity_url":"https://x"}]}`))
 	f.Add(200, []byte(`{"medium":"email","address":"a@b","mxid":"@a:b"}`))
 	f.Add(200, []byte(`{"valid":true}`))
 	f.Add(403, []byte(`{"errcode":"M_TERMS_NOT_SIGNED","error":"x"}`))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/token"
 	"github.com/hearthd/hearth/storage"
@@ -13,9 +14,10 @@ import (
 // connections keeps connections of sliding sync in memory, as many as there is place for: what is dropped is read again. On each connection
 // there is one request at a time; the next one ends it.
 type connections struct {
-	mu   sync.Mutex
-	open map[connectionKey]*slot
-	size int // rooms of all of them
+	mu    sync.Mutex
+	share *budget.Share
+	open  map[connectionKey]*slot
+	size  int // rooms of all of them
 }
 
 type connectionKey struct {
@@ -34,9 +36,12 @@ type slot struct {
 	size   int
 }
 
-const maxRemembered = 1 << 20 // rooms: about 150 MB
+// rememberedBytes is what a room of a connection takes.
+const rememberedBytes = 150
 
-func newConnections() *connections { return &connections{open: map[connectionKey]*slot{}} }
+func newConnections(share *budget.Share) *connections {
+	return &connections{share: share, open: map[connectionKey]*slot{}}
+}
 
 // enter waits for a slot to be free, after telling who is in it to go. The context that it returns ends when the next one comes.
 func (c *connections) enter(ctx context.Context, k connectionKey) (*slot, context.Context, error) {
@@ -78,7 +83,7 @@ func (c *connections) leave(s *slot) {
 	<-s.busy
 	c.left(s)
 	for k, other := range c.open {
-		if c.size <= maxRemembered {
+		if c.share.Hold(rememberedBytes * c.size) {
 			break
 		}
 		if other.guests == 0 {

@@ -3,6 +3,7 @@ package syncer
 import (
 	"sync"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -13,6 +14,7 @@ import (
 // Spec: client-server-api#lazy-loading-room-members
 type sentMembers struct {
 	mu      sync.Mutex
+	share   *budget.Share
 	devices map[deviceKey]*sentTo
 	size    int
 }
@@ -28,9 +30,12 @@ type sentTo struct {
 	size  int
 }
 
-const maxSentMembers = 1 << 20 // about 100 MB
+// sentBytes is what one user of a device takes.
+const sentBytes = 100
 
-func newSentMembers() *sentMembers { return &sentMembers{devices: map[deviceKey]*sentTo{}} }
+func newSentMembers(share *budget.Share) *sentMembers {
+	return &sentMembers{share: share, devices: map[deviceKey]*sentTo{}}
+}
 
 // forget begins anew with a device, which has no token.
 func (s *sentMembers) forget(k deviceKey) {
@@ -62,6 +67,7 @@ func (s *sentMembers) unknown(k deviceKey, room, since int64, users []id.UserID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.devices[k]
+	s.share.Asked(d != nil)
 	if d == nil {
 		return users
 	}
@@ -90,7 +96,7 @@ func (s *sentMembers) sent(k deviceKey, room, next int64, user id.UserID) {
 		d.size++
 		s.size++
 		for other := range s.devices {
-			if s.size <= maxSentMembers {
+			if s.share.Hold(sentBytes * s.size) {
 				break
 			}
 			s.drop(other)

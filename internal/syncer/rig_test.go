@@ -69,7 +69,7 @@ func newRig(t testing.TB) *rig {
 func (r *rig) restart() {
 	r.hub = hub.NewAt(r.store.CommittedPos(), r.clock.Now().UnixMilli(), hub.DefaultLimit)
 	r.edus = edu.New(r.store, r.hub, loud{}, r.clock, edu.Options{})
-	r.syncer = New(r.store, r.hub, r.edus, loud{}, r.clock)
+	r.syncer = New(r.store, r.hub, r.edus, loud{}, r.clock, nil)
 }
 
 func (r *rig) update(fn func(tx *storage.Tx) error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
@@ -51,18 +52,24 @@ type listed struct {
 // roomLists keeps the lists of users in memory, and brings them up to date by what the hub says.
 type roomLists struct {
 	mu    sync.Mutex
+	share *budget.Share
 	users map[id.UserID]*roomList
-	size  int
+	size  int // rooms in all lists
 }
 
-const maxListed = 1 << 20 // rooms in all lists: about 150 MB
+// listedBytes is what a room in a list takes.
+const listedBytes = 150
 
-func newRoomLists() *roomLists { return &roomLists{users: map[id.UserID]*roomList{}} }
+func newRoomLists(share *budget.Share) *roomLists {
+	return &roomLists{share: share, users: map[id.UserID]*roomList{}}
+}
 
 func (c *roomLists) get(user id.UserID) *roomList {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.users[user]
+	list := c.users[user]
+	c.share.Asked(list != nil)
+	return list
 }
 
 func (c *roomLists) put(user id.UserID, list *roomList) {
@@ -75,12 +82,17 @@ func (c *roomLists) put(user id.UserID, list *roomList) {
 		}
 		c.size -= len(old.rooms)
 	}
-	if c.size+len(list.rooms) > maxListed {
-		clear(c.users)
-		c.size = 0
-	}
 	c.users[user] = list
 	c.size += len(list.rooms)
+	for other, l := range c.users {
+		if c.share.Hold(listedBytes * c.size) {
+			break
+		}
+		if other != user {
+			c.size -= len(l.rooms)
+			delete(c.users, other)
+		}
+	}
 }
 
 // roomList is the user's list as the snapshot has it.

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/edu"
 	"github.com/hearthd/hearth/internal/filter"
@@ -38,10 +39,11 @@ type Syncer struct {
 	slides  *connections
 }
 
-// New returns a Syncer.
-func New(store *storage.Store, h *hub.Hub, edus *edu.Service, rules Rules, c clock.Clock) *Syncer {
-	return &Syncer{store: store, hub: h, edus: edus, rules: rules, clock: c, started: edus.Ephemeral(), members: newSentMembers(),
-		wishes: newWishCache(), lists: newRoomLists(), slides: newConnections()}
+// New returns a Syncer. Its caches get their shares of the memory; nil is the default.
+func New(store *storage.Store, h *hub.Hub, edus *edu.Service, rules Rules, c clock.Clock, memory *budget.Memory) *Syncer {
+	return &Syncer{store: store, hub: h, edus: edus, rules: rules, clock: c, started: edus.Ephemeral(), members: newSentMembers(memory.Share(budget.Members)),
+		wishes: newWishCache(memory.Share(budget.Wishes)), lists: newRoomLists(memory.Share(budget.Lists)),
+		slides: newConnections(memory.Share(budget.Connections))}
 }
 
 // Request is one /sync.

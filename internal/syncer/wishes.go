@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
@@ -22,6 +23,8 @@ type wishes struct {
 // wishCache keeps the wishes of users for as long as their account data does not change.
 type wishCache struct {
 	mu    sync.Mutex
+	share *budget.Share
+	bytes int
 	users map[id.UserID]wishesAt
 }
 
@@ -30,16 +33,21 @@ type wishesAt struct {
 	pos int64
 }
 
-const maxWishCache = 1 << 16
+func newWishCache(share *budget.Share) *wishCache {
+	return &wishCache{share: share, users: map[id.UserID]wishesAt{}}
+}
 
-func newWishCache() *wishCache { return &wishCache{users: map[id.UserID]wishesAt{}} }
+// size estimates the bytes of an entry.
+func (w wishes) size() int { return 400 + 80*(len(w.ignored)+len(w.direct)) }
 
 // load finds the wishes of a user at pos, the position of the snapshot.
 func (c *wishCache) load(tx *storage.ReadTx, user id.UserID, pos int64) (wishes, error) {
 	c.mu.Lock()
 	e, ok := c.users[user]
 	c.mu.Unlock()
-	if ok && e.pos <= pos && tx.AccountDataUnchanged(user, e.pos) {
+	ok = ok && e.pos <= pos && tx.AccountDataUnchanged(user, e.pos)
+	c.share.Asked(ok)
+	if ok {
 		return e.wishes, nil
 	}
 	w, err := loadWishes(tx, user)
@@ -48,10 +56,21 @@ func (c *wishCache) load(tx *storage.ReadTx, user id.UserID, pos int64) (wishes,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.users) >= maxWishCache {
-		clear(c.users)
+	c.bytes += w.size()
+	if old, ok := c.users[user]; ok {
+		c.bytes -= old.size()
+	}
+	for other, old := range c.users {
+		if c.share.Hold(c.bytes) {
+			break
+		}
+		if other != user {
+			c.bytes -= old.size()
+			delete(c.users, other)
+		}
 	}
 	c.users[user] = wishesAt{w, pos}
+	c.share.Hold(c.bytes)
 	return w, nil
 }
 

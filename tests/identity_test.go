@@ -239,7 +239,7 @@ func TestJoinsWithAThirdPartySignature(t *testing.T) {
 	a, b := net.Start(), net.Start()
 	is := net.IdentityServer()
 	alice, bob, carol, dave := a.User("alice"), b.User("bob"), b.User("carol"), a.User("dave")
-	room := alice.CreateRoom()
+	room := alice.CreateRoom(fields{"preset": "private_chat"})
 	for _, who := range []string{"bob", "carol", "dave", "erin"} {
 		alice.Must("POST", path("rooms", room, "invite"), byMail(is, who+"@example.org"))
 	}

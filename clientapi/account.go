@@ -12,8 +12,7 @@ func (a *API) accountRoutes() []web.Route {
 	const confirmed = web.Optional | web.WhileSuspended
 	return []web.Route{
 		{"GET", "/_matrix/client/v3/account/whoami", web.Guest, web.RateNone, a.whoami},
-		{"GET", "/_matrix/client/v3/account/3pid", web.User, web.RateNone, a.threepids},
-		{"POST", "/_matrix/client/v3/account/password", confirmed, web.RateLogin, a.changePassword},
+		{"POST", "/_matrix/client/v3/account/password", confirmed, web.RateNone, a.changePassword},
 		{"POST", "/_matrix/client/v3/account/deactivate", confirmed, web.RateLogin, a.deactivate},
 	}
 }
@@ -27,28 +26,13 @@ func (a *API) whoami(_ context.Context, r *web.Request) (any, error) {
 	}{r.Caller.User, r.Caller.Device, r.Caller.Guest}, nil
 }
 
-// Spec: client-server-api#get_matrixclientv3account3pid
-func (a *API) threepids(ctx context.Context, r *web.Request) (any, error) {
-	type threepid struct {
-		Medium      string `json:"medium"`
-		Address     string `json:"address"`
-		ValidatedAt int64  `json:"validated_at"`
-		AddedAt     int64  `json:"added_at"`
-	}
-	rows, err := a.accounts.Threepids(ctx, r.Caller.User)
-	out := make([]threepid, len(rows))
-	for i, row := range rows {
-		out[i] = threepid{row.Medium, row.Address, row.ValidatedTS, row.AddedTS}
-	}
-	return struct {
-		Threepids []threepid `json:"threepids"`
-	}{out}, err
-}
-
 // Spec: client-server-api#post_matrixclientv3accountpassword
 func (a *API) changePassword(ctx context.Context, r *web.Request) (any, error) {
 	body, err := r.Object()
 	if err != nil {
+		return nil, err
+	}
+	if err := spendAttempt(r, body, web.RateLogin); err != nil {
 		return nil, err
 	}
 	if err := a.spendConfirmation(r, body); err != nil {

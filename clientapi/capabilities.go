@@ -40,7 +40,7 @@ func (a *API) capabilities(_ context.Context, r *web.Request) (any, error) {
 		"m.set_displayname":          enabled(true),
 		"m.set_avatar_url":           enabled(true),
 		"m.profile_fields":           enabled(true),
-		"m.3pid_changes":             enabled(false),
+		"m.3pid_changes":             enabled(a.accounts.ThreepidChanges()),
 		"m.get_login_token":          enabled(true),
 		"m.forget_forced_upon_leave": enabled(false),
 	}

@@ -37,7 +37,7 @@ func (a *API) listPushers(ctx context.Context, r *web.Request) (any, error) {
 		Pushers []shownPusher `json:"pushers"`
 	}{make([]shownPusher, len(pushers))}
 	for i, p := range pushers {
-		out.Pushers[i] = shownPusher{p.AppID, p.Pushkey, "http", p.AppName, p.DeviceName, p.ProfileTag, p.Lang, p.Data}
+		out.Pushers[i] = shownPusher{p.AppID, p.Pushkey, p.Kind, p.AppName, p.DeviceName, p.ProfileTag, p.Lang, p.Data}
 	}
 	return out, nil
 }

@@ -10,7 +10,7 @@ import (
 
 func (a *API) registerRoutes() []web.Route {
 	return []web.Route{
-		{"POST", "/_matrix/client/v3/register", web.None | web.ForAppservices, web.RateRegister, a.register},
+		{"POST", "/_matrix/client/v3/register", web.None | web.ForAppservices, web.RateNone, a.register},
 		{"GET", "/_matrix/client/v3/register/available", web.None, web.RateLogin, a.usernameAvailable},
 		{"GET", "/_matrix/client/v1/register/m.login.registration_token/validity", web.None, web.RateRegister, a.registrationTokenValid},
 		{"GET", "/_synapse/admin/v1/register", web.None, web.RateNone, a.registrationNonce},
@@ -22,6 +22,9 @@ func (a *API) registerRoutes() []web.Route {
 func (a *API) register(ctx context.Context, r *web.Request) (any, error) {
 	body, err := r.Object()
 	if err != nil {
+		return nil, err
+	}
+	if err := spendAttempt(r, body, web.RateRegister); err != nil {
 		return nil, err
 	}
 	if appserviceLogin(body) {

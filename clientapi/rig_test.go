@@ -22,6 +22,7 @@ import (
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/spec"
 	"github.com/hearthd/hearth/internal/web"
@@ -80,9 +81,13 @@ func newRig(t *testing.T, edit ...func(*config.Config)) *rig {
 		t: t, clock: clock.NewFake(time.UnixMilli(1_800_000_000_000)), config: config.NewLive(cfg), store: storagetest.Open(t),
 		hub: hub.New(0), rooms: &fakeRooms{}, elsewhere: &elsewhere{},
 	}
-	var err error
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	sender, err := mail.New(r.config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.accounts, err = account.New(account.Deps{
+		Mail:     sender,
 		Notifier: account.NewNotifier(push.NewBook(push.Options{})), Store: r.store, Hub: r.hub, Config: r.config, Clock: r.clock,
 		Log: log, Rooms: r.rooms, Profiles: r.rooms,
 		E2EE: e2ee.New(e2ee.Deps{Server: "hs", Store: r.store, Hub: r.hub, Clock: r.clock, Log: log}),

@@ -43,6 +43,15 @@ func interactive(body any, err error) (any, error) {
 	return body, err
 }
 
+// spendAttempt charges for a request that has to be confirmed, in a class. Clients look every few seconds whether somebody has followed the link
+// in a letter: that nobody can guess anything by.
+func spendAttempt(r *web.Request, body json.RawMessage, rate web.Rate) error {
+	if account.AwaitsEmail(body) {
+		rate = web.RateWrite
+	}
+	return r.SpendAs(rate)
+}
+
 // optionalObject returns the body, or {} if there is none.
 func optionalObject(r *web.Request) (json.RawMessage, error) {
 	body := json.RawMessage("{}")

@@ -20,18 +20,18 @@ func TestWellKnown(t *testing.T) {
 		{
 			name: "clients find the public URL", path: "client",
 			set:    func(c *config.Config) { c.Server.PublicBaseURL = "https://matrix.example.org/" },
-			status: 200, body: `{"m.homeserver":{"base_url":"https://matrix.example.org"}}`,
+			status: 200, body: `{"m.homeserver":{"base_url":"https://matrix.example.org"},"org.matrix.msc3814":true}`,
 		},
 		{
 			name: "without one it follows from the name", path: "client", set: func(*config.Config) {},
-			status: 200, body: `{"m.homeserver":{"base_url":"https://example.org"}}`,
+			status: 200, body: `{"m.homeserver":{"base_url":"https://example.org"},"org.matrix.msc3814":true}`,
 		},
 		{
 			name: "and what calls go through", path: "client",
 			set:    func(c *config.Config) { c.RTC.LiveKitServices = []string{"https://rtc.example.org/jwt"} },
 			status: 200,
 			body: `{"m.homeserver":{"base_url":"https://example.org"},"org.matrix.msc4143.rtc_foci":` +
-				`[{"type":"livekit","livekit_service_url":"https://rtc.example.org/jwt"}]}`,
+				`[{"type":"livekit","livekit_service_url":"https://rtc.example.org/jwt"}],"org.matrix.msc3814":true}`,
 		},
 		{
 			name: "a policy server's key", path: "policy_server",

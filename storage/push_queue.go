@@ -26,7 +26,7 @@ func (tx *Tx) QueuePush(event int64, actions json.RawMessage, users []id.UserID,
 		where `+tx.inTexts("p.user_id", 5)+` returning pusher`, pos, event, string(actions), ts, list(users))
 }
 
-// QueueBadge has all pushers of a user told, after all else that waits for them, that the number of unread messages has changed, and returns
+// QueueBadge has all pushers of a user but those by e-mail told, after all else that waits for them, that the number of unread messages has changed, and returns
 // the pushers. Wake them on commit.
 func (tx *Tx) QueueBadge(user id.UserID, ts int64) ([]int64, error) {
 	pos, err := tx.NextPos()
@@ -35,7 +35,7 @@ func (tx *Tx) QueueBadge(user id.UserID, ts int64) ([]int64, error) {
 	}
 	// A row gets a new position and is not changed in place: the old one may be on its way, and is then removed by its position.
 	return collect(&tx.ReadTx, scanOne[int64], `insert into push_queue (pusher, pos, event, actions, ts)
-		select p.pusher, cast($1 as bigint), 0, '', cast($2 as bigint) from pushers p where p.user_id = $3
+		select p.pusher, cast($1 as bigint), 0, '', cast($2 as bigint) from pushers p where p.user_id = $3 and p.kind = 'http'
 		on conflict (pusher) where event = 0 do update set pos = excluded.pos, ts = excluded.ts returning pusher`, pos, ts, user)
 }
 

@@ -10,8 +10,10 @@ import (
 type Pusher struct {
 	ID         int64
 	User       id.UserID
+	Kind       string // http or email
 	AppID      string
-	Pushkey    string
+	Pushkey    string      // of kind email: the address, in canonical form
+	Secret     string      // of kind email: what the link that ends it has to say
 	Device     id.DeviceID // of the session that has set it; empty, if that has none
 	AppName    string
 	DeviceName string
@@ -21,10 +23,16 @@ type Pusher struct {
 	SetTS      int64           // when it was last set, in ms since the epoch
 }
 
-const pusherColumns = `pusher, user_id, app_id, pushkey, coalesce(device_id, ''), app_name, device_name, profile_tag, lang, data, set_ts`
+// The kinds of pushers.
+const (
+	PusherHTTP  = "http"
+	PusherEmail = "email"
+)
+
+const pusherColumns = `pusher, user_id, app_id, pushkey, coalesce(device_id, ''), app_name, device_name, profile_tag, lang, data, set_ts, kind, secret`
 
 func scanPusher(r rowScanner) (p Pusher, err error) {
-	err = r.Scan(&p.ID, &p.User, &p.AppID, &p.Pushkey, &p.Device, &p.AppName, &p.DeviceName, &p.ProfileTag, &p.Lang, &p.Data, &p.SetTS)
+	err = r.Scan(&p.ID, &p.User, &p.AppID, &p.Pushkey, &p.Device, &p.AppName, &p.DeviceName, &p.ProfileTag, &p.Lang, &p.Data, &p.SetTS, &p.Kind, &p.Secret)
 	return p, err
 }
 
@@ -49,13 +57,13 @@ func (tx *Tx) SetPusher(p Pusher) (pusher int64, err error) {
 	if p.Device != "" {
 		device = &p.Device
 	}
-	err = tx.queryRow(`insert into pushers (user_id, app_id, pushkey, device_id, app_name, device_name, profile_tag, lang, data, set_ts)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+	err = tx.queryRow(`insert into pushers (user_id, app_id, pushkey, device_id, app_name, device_name, profile_tag, lang, data, set_ts, kind,
+		secret) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		on conflict (user_id, app_id, pushkey) do update set device_id = excluded.device_id, app_name = excluded.app_name,
 		device_name = excluded.device_name, profile_tag = excluded.profile_tag, lang = excluded.lang, data = excluded.data,
-		set_ts = excluded.set_ts
+		set_ts = excluded.set_ts, kind = excluded.kind, secret = case when pushers.secret = '' then excluded.secret else pushers.secret end
 		returning pusher`,
-		p.User, p.AppID, p.Pushkey, device, p.AppName, p.DeviceName, p.ProfileTag, p.Lang, p.Data, p.SetTS).Scan(&pusher)
+		p.User, p.AppID, p.Pushkey, device, p.AppName, p.DeviceName, p.ProfileTag, p.Lang, p.Data, p.SetTS, p.Kind, p.Secret).Scan(&pusher)
 	return pusher, err
 }
 

@@ -16,7 +16,7 @@ import (
 func setPusher(t *testing.T, s *storage.Store, user id.UserID, device id.DeviceID, app string, ts int64) (pusher int64) {
 	t.Helper()
 	updating(t, s, func(tx *storage.Tx) (err error) {
-		pusher, err = tx.SetPusher(storage.Pusher{User: user, AppID: app, Pushkey: app, Device: device, AppName: "App", DeviceName: "Phone", Lang: "en",
+		pusher, err = tx.SetPusher(storage.Pusher{Kind: "http", User: user, AppID: app, Pushkey: app, Device: device, AppName: "App", DeviceName: "Phone", Lang: "en",
 			Data: json.RawMessage(`{}`), SetTS: ts})
 		return err
 	})
@@ -49,7 +49,7 @@ func waiting(t *testing.T, s *storage.Store, pusher int64) (out []string) {
 func TestPushersAreKeptByAppAndPushkey(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		addUsers(t, s)
-		want := storage.Pusher{User: alice, AppID: "app", Pushkey: "key", Device: "D", AppName: "App", DeviceName: "Phone", ProfileTag: "tag", Lang: "de",
+		want := storage.Pusher{Kind: "http", User: alice, AppID: "app", Pushkey: "key", Device: "D", AppName: "App", DeviceName: "Phone", ProfileTag: "tag", Lang: "de",
 			Data: json.RawMessage(`{"url":"https://push.hs/_matrix/push/v1/notify","x":1}`), SetTS: 7}
 		updating(t, s, func(tx *storage.Tx) (err error) { want.ID, err = tx.SetPusher(want); return err })
 		check := func(what string) {
@@ -210,5 +210,38 @@ func TestUnreadIsAddedUpOverRooms(t *testing.T) {
 				t.Errorf("%s: %s", user, diff)
 			}
 		}
+	})
+}
+
+func TestPushersByMail(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		addUsers(t, s)
+		set := func(secret string) (pusher int64) {
+			updating(t, s, func(tx *storage.Tx) (err error) {
+				pusher, err = tx.SetPusher(storage.Pusher{Kind: storage.PusherEmail, Secret: secret, User: alice, AppID: "m.email", Pushkey: "a@b",
+					Lang: "en", Data: json.RawMessage(`{}`), SetTS: 1})
+				return err
+			})
+			return pusher
+		}
+		p := set("first")
+		same(t, "the pusher, set again", p, set("second"))
+		got := found(t, s, func(tx *storage.ReadTx) (storage.Pusher, error) { return tx.Pusher(p) })
+		same(t, "the secret that letters have told", "email first", got.Kind+" "+got.Secret)
+		updating(t, s, func(tx *storage.Tx) error {
+			pushers, err := tx.QueueBadge(alice, 1)
+			same(t, "who hears of a number alone", 0, len(pushers))
+			return err
+		})
+		told := storage.MailTold{Room: 7, Pos: 1, SentTS: 2, Pause: 3}
+		updating(t, s, func(tx *storage.Tx) error { return tx.SetMailTold(p, told) })
+		told.Pos, told.SentTS, told.Pause = 4, 5, 6
+		updating(t, s, func(tx *storage.Tx) error { return tx.SetMailTold(p, told) })
+		letters := func() map[int64]storage.MailTold {
+			return found(t, s, func(tx *storage.ReadTx) (map[int64]storage.MailTold, error) { return tx.MailTold(p) })
+		}
+		same(t, "letters", map[int64]storage.MailTold{7: told}, letters())
+		updating(t, s, func(tx *storage.Tx) error { return tx.DeletePusher(alice, "m.email", "a@b") })
+		same(t, "letters of a pusher that is gone", map[int64]storage.MailTold{}, letters())
 	})
 }

@@ -30,7 +30,7 @@ func TestDiscovery(t *testing.T) {
 		c.WellKnown.SupportPage = "https://example.org/help"
 	}))
 	for file, want := range map[string]string{
-		"client":  `{"m.homeserver":{"base_url":"https://matrix.example.org"}}`,
+		"client":  `{"m.homeserver":{"base_url":"https://matrix.example.org"},"org.matrix.msc3814":true}`,
 		"server":  `{"m.server":"federation.example.org:443"}`,
 		"support": `{"support_page":"https://example.org/help"}`,
 	} {

@@ -17,6 +17,7 @@ import (
 	"github.com/hearthd/hearth/internal/e2ee"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/sso"
@@ -35,7 +36,7 @@ type ProfileObserver interface {
 	ProfileChanged(ctx context.Context, user id.UserID) error
 }
 
-// Deps is what a Service works with. All fields but Rooms, Profiles, Appservices and Providers are needed.
+// Deps is what a Service works with. All fields but Rooms, Profiles, Mail, Appservices and Providers are needed.
 type Deps struct {
 	Notifier *Notifier
 	Store    *storage.Store
@@ -46,6 +47,8 @@ type Deps struct {
 	Log      *slog.Logger
 	Rooms    RoomLeaver
 	Profiles ProfileObserver
+	// Mail sends letters; nil: nobody has an e-mail address.
+	Mail *mail.Sender
 	// Appservices are the application services; nil: there are none.
 	Appservices *appservice.Registry
 	// Memory is what the cache of sessions gets its share of; nil: of the default.
@@ -64,6 +67,7 @@ type Service struct {
 	log      *slog.Logger
 	rooms    RoomLeaver
 	profiles ProfileObserver
+	mail     *mail.Sender
 	book     *push.Book
 	notifier *Notifier
 	server   id.ServerName
@@ -88,7 +92,7 @@ func New(d Deps) (*Service, error) {
 	}
 	return &Service{
 		store: d.Store, e2ee: d.E2EE, hub: d.Hub, config: d.Config, clock: d.Clock, log: d.Log, rooms: d.Rooms, profiles: d.Profiles,
-		book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(d.Memory.Share(budget.Sessions)), seen: newSightings(),
+		mail: d.Mail, book: d.Notifier.book, notifier: d.Notifier, server: server, hasher: h, sessions: newSessionCache(d.Memory.Share(budget.Sessions)), seen: newSightings(),
 		appservices: d.Appservices, providers: d.Providers,
 	}, nil
 }
@@ -127,6 +131,9 @@ func (s *Service) tidy(ctx context.Context) error {
 	now := s.now()
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
 		if err := tx.DeleteExpiredAuthSessions(now); err != nil {
+			return err
+		}
+		if err := tx.DeleteExpiredEmailValidations(now); err != nil {
 			return err
 		}
 		return tx.DeleteExpiredSingleTokens(now)

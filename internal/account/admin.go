@@ -111,7 +111,7 @@ func (s *Service) ResetPassword(ctx context.Context, user id.UserID, password st
 	if err != nil {
 		return err
 	}
-	return s.setPassword(ctx, user, password, logout, "")
+	return s.setPassword(ctx, user, password, logout, "", provenEmail{})
 }
 
 // SetAdmin makes a user an administrator, or an ordinary user again.

@@ -5,16 +5,17 @@ import (
 	"errors"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 )
 
-// ChangePassword replaces the password of whoever confirms it with the old one. keep is the device of the request, which stays logged in.
+// ChangePassword replaces the password of whoever confirms it with the old one, or with an address of the account. keep is the device of the request, which stays logged in.
 //
 // Spec: client-server-api#post_matrixclientv3accountpassword
 func (s *Service) ChangePassword(ctx context.Context, op Operation, keep id.DeviceID) error {
 	if !s.config.Get().Passwords.Enabled {
-		return merr.New(merr.Forbidden, "Passwords are not used on this server")
+		return errNoPasswords
 	}
 	type request struct {
 		NewPassword   *string `json:"new_password"`
@@ -29,7 +30,15 @@ func (s *Service) ChangePassword(ctx context.Context, op Operation, keep id.Devi
 			return err
 		}
 	}
-	c, err := s.confirmUser(ctx, op)
+	flows, err := s.confirmFlows(ctx, op.User)
+	if err != nil {
+		return err
+	}
+	if s.mail.Enabled() {
+		op.purpose = mail.Reset
+		flows = append(flows, Flow{Stages: []string{StageEmail}})
+	}
+	c, err := s.confirm(ctx, op, flows)
 	if err != nil {
 		return err
 	}
@@ -41,10 +50,11 @@ func (s *Service) ChangePassword(ctx context.Context, op Operation, keep id.Devi
 		return merr.New(merr.MissingParam, "The new password is missing")
 	}
 	logout := asked.LogoutDevices == nil || *asked.LogoutDevices
-	return s.setPassword(ctx, c.User, *asked.NewPassword, logout, keep)
+	return s.setPassword(ctx, c.User, *asked.NewPassword, logout, keep, c.Email)
 }
 
-func (s *Service) setPassword(ctx context.Context, user id.UserID, password string, logout bool, keep id.DeviceID) error {
+// setPassword stores a password. by is the address that has allowed it, if it was one.
+func (s *Service) setPassword(ctx context.Context, user id.UserID, password string, logout bool, keep id.DeviceID, by provenEmail) error {
 	if err := s.checkPassword(password); err != nil {
 		return err
 	}
@@ -53,6 +63,11 @@ func (s *Service) setPassword(ctx context.Context, user id.UserID, password stri
 		return err
 	}
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
+		if by.SID != "" {
+			if err := s.takeForReset(tx, user, by); err != nil {
+				return err
+			}
+		}
 		if err := tx.SetPasswordHash(user, hash); err != nil || !logout {
 			return err
 		}

@@ -77,11 +77,13 @@ func digits(phone string) string {
 // errWrongPassword does not tell whether there is such a user.
 var errWrongPassword = merr.New(merr.Forbidden, "Invalid username or password")
 
+var errNoPasswords = merr.New(merr.Forbidden, "Passwords are not used on this server")
+
 // checkCredentials returns the user whom identifier and password belong to, or M_FORBIDDEN. It takes as long for users that do not exist.
 // The account may be locked.
 func (s *Service) checkCredentials(ctx context.Context, c credentials) (storage.User, error) {
 	if !s.config.Get().Passwords.Enabled {
-		return storage.User{}, merr.New(merr.Forbidden, "Passwords are not used on this server")
+		return storage.User{}, errNoPasswords
 	}
 	i, err := c.normal()
 	if err != nil {
@@ -128,11 +130,8 @@ func (s *Service) identify(ctx context.Context, i identifier) (user storage.User
 	err = s.store.View(ctx, func(tx *storage.ReadTx) error {
 		var known id.UserID
 		if i.Type == "m.id.thirdparty" {
-			address := i.Address
-			if i.Medium == "email" {
-				address = strings.ToLower(address)
-			}
-			if strings.ContainsRune(i.Medium+address, 0) {
+			address, ok := canonicalThreepid(i.Medium, i.Address)
+			if !ok {
 				return storage.ErrNotFound
 			}
 			if known, err = tx.ThreepidUser(i.Medium, address); err != nil {

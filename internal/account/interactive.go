@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 )
@@ -22,6 +23,7 @@ const (
 	StageDummy             = "m.login.dummy"
 	StageRegistrationToken = "m.login.registration_token"
 	StageTerms             = "m.login.terms"
+	StageEmail             = "m.login.email.identity"
 	StageSSO               = "m.login.sso"
 )
 
@@ -32,12 +34,15 @@ type Operation struct {
 	Body json.RawMessage // the object of the request, with its auth member if there is one
 	// Managed says that nobody is asked, because an application service does it with a user of its own.
 	Managed bool
+
+	purpose mail.Purpose // of the addresses with which it can be confirmed; empty: none
 }
 
 // Confirmation is the outcome of a completed authentication.
 type Confirmation struct {
-	User  id.UserID       // who gave a password, empty if nobody was asked for one
+	User  id.UserID       // who gave a password or has the address, empty if nobody was asked for either
 	Token string          // the registration token that was given
+	Email provenEmail     // the address that was confirmed; to be taken before it counts
 	Body  json.RawMessage // the request without auth: the pinned one where the last request had nothing but auth
 }
 
@@ -66,12 +71,21 @@ func (c *Challenge) Error() string {
 	return string(c.Code) + ": " + c.Msg
 }
 
+// provenEmail is an address that was confirmed by following the link in a letter.
+type provenEmail struct {
+	SID         string `json:"sid"` // of the validation; empty for no address
+	Address     string `json:"address"`
+	ValidatedTS int64  `json:"validated_ts"`
+}
+
 // authDict is the auth member of a request.
 type authDict struct {
 	Type    string `json:"type"`
 	Session string `json:"session"`
 	Token   string `json:"token"`
 	credentials
+	Threepid       threepidCreds `json:"threepid_creds"`
+	LegacyThreepid threepidCreds `json:"threepidCreds"` // as the first clients wrote it
 }
 
 // interaction is an authentication under way, stored sealed.
@@ -83,7 +97,9 @@ type interaction struct {
 	Body      json.RawMessage `json:"body"`
 	User      id.UserID       `json:"user"`
 	Token     string          `json:"token"`
+	Email     provenEmail     `json:"email"`
 
+	purpose mail.Purpose
 	session string
 	stored  bool
 }
@@ -112,11 +128,12 @@ func (s *Service) confirm(ctx context.Context, op Operation, flows []Flow) (Conf
 		// What is asked for may have changed since, by a reload.
 		in.Flows = flows
 	}
+	in.purpose = op.purpose
 	var failed *merr.Error
 	if auth != nil && auth.Type != "" && !slices.Contains(in.Completed, auth.Type) {
 		if err := s.stage(ctx, in, auth); err != nil {
-			// A wrong password is part of the conversation; all else, such as another user's password, ends it.
-			if !errors.As(err, &failed) || failed.Code != merr.Forbidden || failed.Status != 401 {
+			// A wrong password, or a link that was not followed yet, is part of the conversation; all else, such as another user's password, ends it.
+			if !errors.As(err, &failed) || failed.Code != merr.Forbidden && failed.Code != merr.Unauthorized || failed.Status != 401 {
 				return Confirmation{}, err
 			}
 		}
@@ -190,6 +207,10 @@ func (s *Service) stage(ctx context.Context, in *interaction, auth *authDict) er
 			return err
 		}
 		in.User = user.ID
+	case StageEmail:
+		if err := s.emailStage(ctx, in, auth); err != nil {
+			return err
+		}
 	case StageSSO:
 		return merr.New(merr.Forbidden, "This is done in a browser, on the page of this server for it").WithStatus(401)
 	case StageRegistrationToken:
@@ -229,7 +250,7 @@ func (s *Service) finish(ctx context.Context, in *interaction) (Confirmation, er
 			return Confirmation{}, errNoSession
 		}
 	}
-	return Confirmation{User: in.User, Token: in.Token, Body: in.Body}, nil
+	return Confirmation{User: in.User, Token: in.Token, Email: in.Email, Body: in.Body}, nil
 }
 
 // challenge stores an authentication and says what is missing.
@@ -261,8 +282,8 @@ func (s *Service) CompleteStage(ctx context.Context, session, stage, token strin
 	if slices.Contains(in.Completed, stage) {
 		return nil
 	}
-	if stage == StagePassword {
-		return merr.New(merr.Unrecognized, "Give the password to your client")
+	if stage == StagePassword || stage == StageEmail {
+		return merr.New(merr.Unrecognized, "This is done in your client")
 	}
 	if err := s.stage(ctx, in, &authDict{Type: stage, Token: token}); err != nil {
 		return err

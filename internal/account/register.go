@@ -11,6 +11,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 )
@@ -44,6 +45,7 @@ func (s *Service) Register(ctx context.Context, op Operation) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
+	op.purpose = mail.Register
 	c, err := s.confirm(ctx, op, flows)
 	if err != nil {
 		return Login{}, err
@@ -63,16 +65,16 @@ func (s *Service) Register(ctx context.Context, op Operation) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
-	return s.finishRegistration(ctx, user, asked, hash, c.Token)
+	return s.finishRegistration(ctx, user, asked, hash, c)
 }
 
 // finishRegistration stores what Register has found to be right.
-func (s *Service) finishRegistration(ctx context.Context, user id.UserID, asked registration, hash, token string) (Login, error) {
+func (s *Service) finishRegistration(ctx context.Context, user id.UserID, asked registration, hash string, c Confirmation) (Login, error) {
 	var out Login
 	err := s.store.Update(ctx, func(tx *storage.Tx) error {
 		u := storage.User{ID: user, PasswordHash: hash, CreatedTS: s.now()}
-		if token != "" {
-			t, err := tx.UseRegistrationToken(token, s.now())
+		if c.Token != "" {
+			t, err := tx.UseRegistrationToken(c.Token, s.now())
 			if errors.Is(err, storage.ErrNotFound) {
 				return merr.New(merr.Forbidden, "The registration token is not valid any more")
 			}
@@ -92,6 +94,9 @@ func (s *Service) finishRegistration(ctx context.Context, user id.UserID, asked 
 			}
 		} else {
 			err = s.insertUser(tx, u, user.Localpart())
+		}
+		if err == nil && c.Email.SID != "" {
+			err = s.giveProven(tx, user, c.Email)
 		}
 		if err != nil || asked.InhibitLogin {
 			out = Login{UserID: user, HomeServer: s.server}
@@ -173,17 +178,30 @@ func (s *Service) registrationFlows(ctx context.Context) ([]Flow, error) {
 			return nil, err
 		}
 	}
-	flows := make([]Flow, 0, len(ways))
+	var flows []Flow
 	for _, stages := range ways {
 		if len(cfg.Terms) > 0 {
 			stages = append(stages, StageTerms)
 		}
-		if len(stages) == 0 {
-			stages = []string{StageDummy}
-		}
-		flows = append(flows, Flow{stages})
+		flows = append(flows, s.withEmail(stages)...)
 	}
 	return flows, nil
+}
+
+// withEmail adds the stage of an e-mail address to a way to register, as one more way where the address is not needed.
+func (s *Service) withEmail(stages []string) []Flow {
+	var flows []Flow
+	if !s.mail.Enabled() || !s.config.Get().Registration.RequireEmail {
+		plain := stages
+		if len(plain) == 0 {
+			plain = []string{StageDummy}
+		}
+		flows = append(flows, Flow{plain})
+	}
+	if s.mail.Enabled() {
+		flows = append(flows, Flow{append(slices.Clone(stages), StageEmail)})
+	}
+	return flows
 }
 
 // terms are the parameters of the terms stage.
@@ -204,7 +222,7 @@ func (s *Service) terms() map[string]any {
 func (s *Service) checkRegistration(ctx context.Context, asked registration) (id.UserID, error) {
 	if asked.Password != nil {
 		if !s.config.Get().Passwords.Enabled {
-			return "", merr.New(merr.Forbidden, "Passwords are not used on this server")
+			return "", errNoPasswords
 		}
 		if err := s.checkPassword(*asked.Password); err != nil {
 			return "", err

@@ -74,13 +74,3 @@ func (s *Service) TURN(user id.UserID, guest bool) (TURN, bool) {
 	}
 	return out, true
 }
-
-// Threepids lists the third-party ids of a user.
-func (s *Service) Threepids(ctx context.Context, user id.UserID) ([]storage.Threepid, error) {
-	var out []storage.Threepid
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		out, err = tx.Threepids(user)
-		return err
-	})
-	return out, err
-}

@@ -33,6 +33,7 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/keyfile"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/notices"
 	"github.com/hearthd/hearth/internal/obs"
 	"github.com/hearthd/hearth/internal/push"
@@ -65,6 +66,7 @@ type App struct {
 	edus        *edu.Service
 	e2ee        *e2ee.Service
 	pushers     *pusher.Service
+	mail        *mail.Sender
 	appservices *appservice.Service
 	rooms       *roomserver.Server
 	delayed     *delayed.Service
@@ -143,6 +145,9 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		Remote: a.peers.client, Outbound: a.peers.sender, DeviceNames: cfg.Federation.DeviceNames,
 		Bridges: appservice.NewKeys(registry, opts.Clock, a.log),
 	})
+	if a.mail, err = mail.New(a.live, a.metrics); err != nil {
+		return err
+	}
 	if a.pushers, err = a.openPushers(ctx, cfg, opts); err != nil {
 		return fmt.Errorf("open pushers: %w", err)
 	}
@@ -155,7 +160,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 		return fmt.Errorf("sso.providers: %w", err)
 	}
 	a.accounts, err = account.New(account.Deps{
-		Appservices: registry, Providers: providers, Memory: memory,
+		Mail: a.mail, Appservices: registry, Providers: providers, Memory: memory,
 		Notifier: notifier, Store: a.store, E2EE: a.e2ee, Hub: a.doorbell, Config: a.live, Clock: opts.Clock, Log: a.log, Rooms: a.rooms, Profiles: a.rooms,
 	})
 	if err != nil {

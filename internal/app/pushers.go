@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/pusher"
@@ -19,6 +20,10 @@ func (a *App) openPushers(ctx context.Context, cfg *config.Config, opts Options)
 		plain = safehttp.New(safehttp.NewGuard(everything, own), agent)
 	}
 	return pusher.New(ctx, pusher.Options{
+		Mail: a.mail, Pages: func() pusher.Pages {
+			cfg := a.live.Get()
+			return pusher.Pages{Client: strings.TrimRight(cfg.Email.ClientURL, "/"), Base: cfg.BaseURL()}
+		},
 		Store: a.store, Clock: opts.Clock, Log: a.log, Metrics: a.metrics, Plain: plain,
 		Web: safehttp.New(safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks), agent),
 	})

@@ -20,6 +20,8 @@ type Registration struct {
 	// disabled (only the administrator makes accounts), token (whoever has a registration token) or open (anybody, which also
 	// attracts spammers).
 	Mode RegistrationMode `key:"mode" reload:"yes"`
+	// Whether a new user must confirm an e-mail address. Needs email.host; without this setting an address is welcome there, but not needed.
+	RequireEmail bool `key:"require_email" reload:"yes"`
 	// Whoever knows this secret makes accounts, also of administrators, through /_synapse/admin/v1/register. Empty: nobody.
 	SharedSecret string `key:"shared_secret" reload:"yes" secret:"yes"`
 	// Whether guests, accounts without a password that may only look on, can be made.

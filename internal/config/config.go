@@ -28,6 +28,8 @@ type Config struct {
 	Passwords Passwords `key:"passwords"`
 	// How long logins last.
 	Sessions Sessions `key:"sessions"`
+	// Sending e-mail: to confirm addresses, to reset passwords, and about messages that nobody has read.
+	Email Email `key:"email"`
 	// Logging in at an OpenID Connect provider (docs/sso.md).
 	SSO SSO `key:"sso"`
 	// How often one client may do what costs something. A request too many is answered with 429 M_LIMIT_EXCEEDED.
@@ -207,6 +209,7 @@ func Default() Config {
 		Registration: defaultRegistration(),
 		Passwords:    defaultPasswords(),
 		Sessions:     defaultSessions(),
+		Email:        defaultEmail(),
 		RateLimits:   defaultRateLimits(),
 		Rooms:        Rooms{DefaultVersion: "11", MaxDelay: 24 * time.Hour, MaxDelayedEvents: 100},
 		ServerNotices: ServerNotices{

@@ -95,6 +95,13 @@ func TestLoad(t *testing.T) {
 			},
 		},
 		{
+			name: "a relay on this machine may have a password without TLS",
+			file: "email: {host: \"::1\", tls: none, user: u, password: p, from: a@b}",
+			want: func(c *Config) {
+				c.Email.Host, c.Email.TLS, c.Email.User, c.Email.Password, c.Email.From = "::1", EmailNoTLS, "u", "p", "a@b"
+			},
+		},
+		{
 			name: "sections and keys with nothing behind them say nothing",
 			file: "server:\nmedia:\n  dir:\n  max_pixels: 7\n",
 			want: func(c *Config) { c.Media.MaxPixels = 7 },
@@ -209,6 +216,33 @@ func TestLoadRefuses(t *testing.T) {
 				`federation.old_verify_keys: the key of "ed25519:2" is not 32 bytes in base64`,
 				`federation.old_verify_keys: the expired_ts of "ed25519:2" is not a moment in milliseconds since 1970`,
 				`federation.old_verify_keys: "ed25519:2" is there twice`,
+			},
+		},
+		{
+			name: "mail that could not be sent, or would betray a password",
+			file: "registration: {require_email: true}\nemail: {port: 0, tls: maybe, user: u, app_name: \"a\\nb\", client_url: app, token_lifetime: 1s, " +
+				"allowed_domains: [a@b], next_link_hosts: [\"https://x\"]}",
+			want: []string{
+				`email.port: 0 is not between 1 and 65535`,
+				`email.tls: "maybe" is none of starttls, implicit, none`,
+				`email.token_lifetime: 1s is not between 5m and 7d`,
+				`email.client_url: "app" is not an http or https URL`,
+				`email.app_name: must be one line`,
+				`email.allowed_domains: "a@b" is not a domain like example.org`,
+				`email.next_link_hosts: "https://x" is not a host like example.org`,
+				`email.password: is needed for email.user`,
+				`email.host: is needed for the other settings of email`,
+				`registration.require_email: needs email.host, or nobody could register`,
+			},
+		},
+		{
+			name: "a relay that is none, a sender that is none, and a password in the clear",
+			file: "email: {host: \"relay:25\", tls: none, user: u, password: p, password_file: f, from: me}",
+			want: []string{
+				`email.password_file: cannot be used together with email.password`,
+				`email.host: "relay:25" is not a host like smtp.example.org`,
+				`email.tls: a password is not sent to another machine without TLS`,
+				`email.from: "me" is not an address like Hearth <matrix@example.org>`,
 			},
 		},
 		{

@@ -36,6 +36,7 @@ func (c *Config) Validate() error {
 	var p problems
 	c.validateServer(&p)
 	c.validateAccounts(&p)
+	c.validateEmail(&p)
 	c.validateSSO(&p)
 	c.validateMedia(&p)
 	return errors.Join(p...)

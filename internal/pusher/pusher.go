@@ -1,11 +1,12 @@
 // Package pusher tells phones what their users are notified of, through the push gateways that their apps name. What a pusher has yet to be
 // told is rows, written in the transaction of the event; this package only carries them away, in their order, one request at a time for each
 // pusher. A pusher that something waits for has a worker; all others cost nothing. A wake that is lost costs latency, never data. The package
-// refuses to know who is notified of what, and of transports other than HTTP.
+// refuses to know who is notified of what, and of transports other than HTTP and mail.
 package pusher
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -25,7 +27,11 @@ type Options struct {
 	// Web makes requests to gateways that a stranger has named; see internal/safehttp.
 	Web *http.Client
 	// Plain makes requests to gateways without TLS, which must be the operator's own. Nil: there are none.
-	Plain   *http.Client
+	Plain *http.Client
+	// Mail sends letters; nil: there are no pushers by e-mail.
+	Mail *mail.Sender
+	// Pages are the URLs that letters lead to.
+	Pages   func() Pages
 	Metrics prometheus.Registerer // nil: metrics are kept but not exported
 }
 
@@ -37,6 +43,8 @@ type Service struct {
 	log      *slog.Logger
 	metrics  *metrics
 	gateways gateways
+	mail     *mail.Sender
+	pages    func() Pages
 	slots    chan struct{} // for requests under way
 	poke     chan struct{}
 
@@ -48,7 +56,7 @@ type Service struct {
 
 // New returns a Service.
 func New(ctx context.Context, o Options) (*Service, error) {
-	s := &Service{store: o.Store, clock: o.Clock, log: o.Log, gateways: newGateways(o.Web, o.Plain), slots: make(chan struct{}, maxRequests),
+	s := &Service{store: o.Store, clock: o.Clock, log: o.Log, gateways: newGateways(o.Web, o.Plain), mail: o.Mail, pages: o.Pages, slots: make(chan struct{}, maxRequests),
 		poke: make(chan struct{}, 1), owners: map[id.UserID]bool{}, rung: map[int64]bool{}, workers: map[int64]*worker{}}
 	err := o.Store.View(ctx, func(tx *storage.ReadTx) error {
 		users, err := tx.PusherOwners()
@@ -117,7 +125,10 @@ func (s *Service) Recounted(tx *storage.Tx, user id.UserID) error {
 	if err != nil {
 		return err
 	}
-	if len(pushers) == 0 { // they were rejected, or have gone with their sessions
+	if len(pushers) == 0 { // they were rejected, have gone with their sessions, or are by e-mail and need not hear of it
+		if all, err := tx.PushersOf(user); err != nil || len(all) > 0 {
+			return err
+		}
 		tx.OnCommit(func() { s.own(user, false) })
 		return nil
 	}
@@ -143,14 +154,24 @@ const maxPushers = 100
 //
 // Spec: client-server-api#post_matrixclientv3pushersset
 func (s *Service) Set(ctx context.Context, user id.UserID, device id.DeviceID, w Wish) error {
-	if err := s.gateways.check(w); err != nil {
+	if err := s.check(w); err != nil {
 		return err
 	}
+	secret := ""
+	if w.Kind == storage.PusherEmail {
+		// It is for when no client is there, and is the account's and not a session's.
+		device, secret = "", rand.Text()
+	}
 	return s.store.Update(ctx, func(tx *storage.Tx) error {
+		if w.Kind == storage.PusherEmail {
+			if err := ownsAddress(&tx.ReadTx, user, w.Pushkey); err != nil {
+				return err
+			}
+		}
 		if w.Delete {
 			return tx.DeletePusher(user, w.AppID, w.Pushkey)
 		}
-		pusher, err := tx.SetPusher(storage.Pusher{User: user, AppID: w.AppID, Pushkey: w.Pushkey, Device: device, AppName: w.AppName,
+		pusher, err := tx.SetPusher(storage.Pusher{Kind: w.Kind, Secret: secret, User: user, AppID: w.AppID, Pushkey: w.Pushkey, Device: device, AppName: w.AppName,
 			DeviceName: w.DeviceName, ProfileTag: w.ProfileTag, Lang: w.Lang, Data: w.Data, SetTS: s.now()})
 		if err != nil {
 			return err

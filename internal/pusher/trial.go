@@ -34,6 +34,10 @@ func (s *Service) Test(ctx context.Context, user id.UserID) ([]admin.PushTrial, 
 	}
 	out := []admin.PushTrial{}
 	for _, p := range pushers {
+		if p.Kind == storage.PusherEmail {
+			out = append(out, s.testLetter(ctx, p))
+			continue
+		}
 		body, err := testNotification(p, unread).body()
 		if err != nil {
 			return nil, err
@@ -52,6 +56,21 @@ func (s *Service) Test(ctx context.Context, user id.UserID) ([]admin.PushTrial, 
 		out = append(out, trial)
 	}
 	return out, nil
+}
+
+// testLetter sends a letter that says only that letters arrive.
+func (s *Service) testLetter(ctx context.Context, p storage.Pusher) admin.PushTrial {
+	trial := admin.PushTrial{App: p.AppID, Device: p.DeviceName, Gateway: "mailto:" + p.Pushkey}
+	if !s.mail.Enabled() {
+		trial.Problem = "this server does not send e-mail"
+		return trial
+	}
+	began := s.clock.Now()
+	if err := s.mail.Trial(ctx, p.Pushkey); err != nil {
+		trial.Problem = err.Error()
+	}
+	trial.Took = s.clock.Now().Sub(began).Round(time.Millisecond)
+	return trial
 }
 
 // testNotification is like one of a message that nobody has sent. Its ids are new, so that nobody takes it for an old one.

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/hearthd/hearth/internal/mail"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/storage"
 )
 
 // The limits of the specification, and ours for what it leaves open.
@@ -22,8 +24,9 @@ const (
 // Wish is what a client wants to become of a pusher.
 type Wish struct {
 	AppID, Pushkey string
-	Delete         bool // the rest is empty then
-	Append         bool // pushers of other users with the same app id and pushkey stay
+	Delete         bool   // the rest is empty then
+	Kind           string // of storage.Pusher
+	Append         bool   // pushers of other users with the same app id and pushkey stay
 	AppName        string
 	DeviceName     string
 	ProfileTag     string
@@ -93,12 +96,17 @@ func ParseWish(body json.RawMessage) (Wish, error) {
 		f.fail(merr.MissingParam, "kind is missing")
 	case string(kind) == "null":
 		w.Delete = true
+		if address, err := mail.ParseAddress(w.Pushkey); err == nil && w.AppID == appEmail {
+			w.Pushkey = address
+		}
 		return w, f.problem
 	}
 	switch kind := f.text("kind", true, maxText); kind {
-	case "http":
-	case "email":
-		f.fail(merr.InvalidParam, "This server does not send e-mail")
+	case storage.PusherHTTP:
+		w.Kind = kind
+	case storage.PusherEmail:
+		w.Kind = kind
+		w.address(f)
 	default:
 		f.fail(merr.InvalidParam, "There is no such kind of pusher")
 	}
@@ -112,6 +120,23 @@ func ParseWish(body json.RawMessage) (Wish, error) {
 		return Wish{}, f.problem
 	}
 	return w, nil
+}
+
+// appEmail is the app id of every pusher by e-mail.
+const appEmail = "m.email"
+
+// address makes the pushkey of a pusher by e-mail the address that it is.
+//
+// Spec: client-server-api#post_matrixclientv3pushersset
+func (w *Wish) address(f *fields) {
+	if w.AppID != appEmail {
+		f.fail(merr.InvalidParam, "The app_id of a pusher by e-mail must be %s", appEmail)
+	}
+	address, err := mail.ParseAddress(w.Pushkey)
+	if err != nil {
+		f.fail(merr.InvalidParam, "pushkey is not an e-mail address")
+	}
+	w.Pushkey = address
 }
 
 // data reads the member data, which is kept as the client wrote it.
@@ -130,7 +155,7 @@ func (w *Wish) data(f *fields) {
 		return
 	}
 	w.Data = raw
-	w.url = inner.text("url", true, maxURL)
+	w.url = inner.text("url", w.Kind == storage.PusherHTTP, maxURL)
 	inner.text("format", false, maxText)
 	if inner.problem != nil && f.problem == nil {
 		f.problem = inner.problem

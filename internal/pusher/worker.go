@@ -48,6 +48,7 @@ type worker struct {
 // job is what a pusher is to be told next.
 type job struct {
 	pusher  storage.Pusher
+	letter  *letter // of pushers by e-mail
 	url     string
 	body    []byte // nil: nothing of what waits needs to be told
 	event   bool   // it tells of an event
@@ -226,6 +227,10 @@ func (s *Service) next(ctx context.Context, pusher int64) (j *job, err error) {
 		if err != nil || len(rows) == 0 {
 			return err
 		}
+		if p.Kind == storage.PusherEmail {
+			j, err = s.nextLetter(tx, p)
+			return err
+		}
 		j = &job{pusher: p, url: gatewayOf(p)}
 		return s.choose(tx, j, rows)
 	})
@@ -282,6 +287,9 @@ func (s *Service) choose(tx *storage.ReadTx, j *job, rows []storage.Push) error 
 func (s *Service) deliver(ctx context.Context, w *worker, j *job) time.Duration {
 	if w.set != j.pusher.SetTS { // it may have another gateway
 		w.set, w.failures, w.refused = j.pusher.SetTS, 0, 0
+	}
+	if j.letter != nil {
+		return s.deliverLetter(ctx, w, j)
 	}
 	if j.body != nil {
 		r := s.post(ctx, j)
@@ -345,17 +353,22 @@ func (s *Service) failed(ctx context.Context, w *worker, j *job, r reply) time.D
 	s.metrics.requests.WithLabelValues(resultFailed).Inc()
 	s.log.Debug("a push gateway was not told", slog.String("app", j.pusher.AppID), slog.Int("failures", w.failures), slog.Any("error", r.err))
 	if w.failures >= patient {
-		var gone int64
-		err := s.store.Update(ctx, func(tx *storage.Tx) (err error) {
-			gone, err = tx.ShortenPushQueue(w.pusher, maxWaiting)
-			return err
-		})
-		if err != nil && ctx.Err() == nil {
-			s.log.Error("shortening what waits for a pusher failed", slog.Any("error", err))
-		}
-		s.metrics.dropped.WithLabelValues("overflow").Add(float64(gone))
+		s.shorten(ctx, w)
 	}
 	return max(pauseAfter(w.failures), r.retryAfter)
+}
+
+// shorten bounds what waits for a pusher that is told nothing for long.
+func (s *Service) shorten(ctx context.Context, w *worker) {
+	var gone int64
+	err := s.store.Update(ctx, func(tx *storage.Tx) (err error) {
+		gone, err = tx.ShortenPushQueue(w.pusher, maxWaiting)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("shortening what waits for a pusher failed", slog.Any("error", err))
+	}
+	s.metrics.dropped.WithLabelValues("overflow").Add(float64(gone))
 }
 
 // pauseAfter is how long a pusher rests after failures in a row: at most, and at least half of, a time that doubles with each.

@@ -9,7 +9,7 @@ import (
 
 // exception is a violation that is none.
 type exception struct {
-	operation string // the operationId
+	operation string // the operationId, empty for paths of none
 	status    int    // 0: a request
 	at        string // a pattern of path.Match for the place in the body
 	problem   string // how the problem begins
@@ -58,6 +58,10 @@ var exceptions = []exception{
 	{
 		operation: "getTurnServer", status: http.StatusOK, at: "", problem: "missing properties 'username', 'password', 'uris', 'ttl'",
 		why: "nothing else says that a server has no relay, and clients know the empty object from other servers",
+	},
+	{
+		status: http.StatusBadRequest, problem: `the type is "text/html`,
+		why: "what is wrong with the link of a letter is told to people; it is no operation of the specification",
 	},
 }
 

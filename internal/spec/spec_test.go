@@ -34,7 +34,8 @@ func TestTheDigestIsWhole(t *testing.T) {
 		}
 	}
 	for _, e := range exceptions {
-		if !slices.ContainsFunc(operations, func(o Operation) bool { return o.ID == e.operation }) || e.why == "" {
+		known := e.operation == "" || slices.ContainsFunc(operations, func(o Operation) bool { return o.ID == e.operation })
+		if !known || e.why == "" {
 			t.Errorf("the exception for %s is for nothing", e.operation)
 		}
 	}

@@ -169,8 +169,10 @@ func (l *limiter) give(b bucketID) {
 func (s *Server) SetLimits(limits Limits) { s.limiter.set(limits) }
 
 // spend charges the caller for the route.
-func (s *Server) spend(r *Request) error {
-	rate := r.endpoint.Rate
+func (s *Server) spend(r *Request) error { return r.SpendAs(r.endpoint.Rate) }
+
+// SpendAs charges the caller as a route of a class does, for routes whose class depends on what is asked of them.
+func (r *Request) SpendAs(rate Rate) error {
 	if rate == RateNone {
 		return nil
 	}

@@ -29,8 +29,6 @@ func side(f float64, limit int) int {
 	return min(max(int(math.Round(f)), 1), limit)
 }
 
-func (b box) crops() bool { return b.outWidth != b.width || b.outHeight != b.height }
-
 func (b box) left() int { return (b.width - b.outWidth) / 2 }
 
 func (b box) top() int { return (b.height - b.outHeight) / 2 }

@@ -8,7 +8,9 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/hearthtest"
+	"github.com/hearthd/hearth/internal/mail/mailtest"
 )
 
 // byMail is the body of an invite by an e-mail address.
@@ -206,6 +208,52 @@ func TestAnAccountIsClosedWhateverIdentityServersSay(t *testing.T) {
 	out := alice.Must("POST", "account/deactivate", fields{"auth": alice.Confirmation()})
 	equal(t, "result", out.Get("id_server_unbind_result").Str, "no-support")
 	alice.Refused("GET", "account/whoami", nil, 401, "M_UNKNOWN_TOKEN")
+}
+
+func TestAddressesOfTheAccountAreUnbound(t *testing.T) {
+	t.Parallel()
+	net := hearthtest.NewNetwork(t)
+	relay := mailtest.Start(t, config.EmailSTARTTLS)
+	a := net.Start(withMail(relay))
+	is, other := net.IdentityServer(), net.IdentityServer()
+	alice := a.User("alice")
+	own := func(name string, at ...*hearthtest.IdentityServer) fields {
+		address := name + "@example.org"
+		proof := prove(t, alice, relay, "account/3pid", address)
+		proof["auth"] = alice.Confirmation()
+		alice.Must("POST", "account/3pid/add", proof)
+		for _, is := range at {
+			is.Prove(name, address)
+			alice.Must("POST", "account/3pid/bind", fields{
+				"id_server": is.Name, "id_access_token": hearthtest.IdentityToken, "sid": name, "client_secret": "secret",
+			})
+		}
+		return fields{"medium": "email", "address": address}
+	}
+	removed := func(body fields) string {
+		t.Helper()
+		return alice.Must("POST", "account/3pid/delete", body).Get("id_server_unbind_result").Str
+	}
+	equal(t, "of an address nobody knows", removed(own("one")), "no-support")
+	equal(t, "of a bound address", removed(own("two", is)), "success")
+	equal(t, "its owner", is.Owner("two@example.org"), "")
+
+	// Identity servers keep nobody from deleting an address.
+	three := own("three", is)
+	is.Answer(func(string) (int, any) { return 500, "x" })
+	equal(t, "of a server that is out of order", removed(three), "no-support")
+	equal(t, "addresses", alice.Get("account/3pid").Get("threepids").Raw, "[]")
+	is.Answer(nil)
+
+	// Closing the account unbinds from the identity server that is named as well.
+	own("four", is)
+	other.Knows("four@example.org", alice.ID)
+	out := alice.Must("POST", "account/deactivate", fields{"id_server": other.Name, "auth": alice.Confirmation()})
+	equal(t, "result", out.Get("id_server_unbind_result").Str, "success")
+	for _, is := range []*hearthtest.IdentityServer{is, other} {
+		equal(t, "owner of the last", is.Owner("four@example.org"), "")
+	}
+	equal(t, "owner of what could not be unbound before", is.Owner("three@example.org"), "")
 }
 
 // signedBy checks the one signature of a request to an identity server.

@@ -14,9 +14,11 @@ packages=()
 command -v "${cc%% *}" >/dev/null || packages+=(gcc libc6-dev)
 # The library alone, no headers: nothing is linked with it.
 have_libvips() {
-	PATH=$PATH:/sbin:/usr/sbin
-	if command -v ldconfig >/dev/null && ldconfig -p 2>/dev/null | grep -q 'libvips\.so\.42'; then return; fi
-	ls /usr/lib/libvips.so.42 /usr/local/lib/libvips*42* /opt/homebrew/lib/libvips.42.dylib 2>/dev/null | grep -q .
+	case "$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null)" in *libvips.so.42*) return 0 ;; esac
+	for file in /usr/lib/libvips.so.42 /usr/lib/*/libvips.so.42 /usr/local/lib/libvips*42* /opt/homebrew/lib/libvips.42.dylib; do
+		[ ! -e "$file" ] || return 0
+	done
+	return 1
 }
 have_libvips || packages+=(libvips42)
 [ ${#packages[@]} -gt 0 ] || exit 0

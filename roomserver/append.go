@@ -488,10 +488,10 @@ func (h *head) index(e *storage.Event, content gjson.Result) error {
 			return err
 		}
 	}
-	if h.s.local(e.Sender) {
-		return nil
+	if h.s.local(e.Sender) && e.Pos > h.s.store.CommittedPos() {
+		return nil // it was made just now
 	}
-	// What others say of their events may have come before them.
+	// What is said of an event from elsewhere, or of one of ours that has come back, may have come before it.
 	if err := h.tx.FindChildren(e); err != nil {
 		return err
 	}

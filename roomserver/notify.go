@@ -47,11 +47,12 @@ func (h *head) notify(e *storage.Event) error {
 }
 
 // readBySending marks as read what came before a user's own message in its thread: who answers has read. State is not counted as an answer,
-// for people change it without looking: with their name, they change their membership of all rooms.
+// for people change it without looking: with their name, they change their membership of all rooms. Nor is what was written long ago, to be sent
+// now.
 //
 // Spec: client-server-api#marking-notifications-as-read
 func (h *head) readBySending(e *storage.Event) error {
-	if e.StateKey != nil || e.Type == "m.room.redaction" || !h.s.local(e.Sender) {
+	if e.StateKey != nil || e.Type == "m.room.redaction" || !h.s.local(e.Sender) || e.TxnDevice == storage.DelayedDevice {
 		return nil
 	}
 	thread, err := h.tx.ThreadOf(e)

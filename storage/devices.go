@@ -75,6 +75,7 @@ func (tx *Tx) deleted(user id.UserID, sql string, arg any) ([]id.DeviceID, error
 	for i, d := range gone {
 		names[i] = string(d)
 		tx.keysChanged(user, d, pos)
+		tx.OnCommit(func() { tx.store.inbox.taken(deviceKey{user, d}) })
 	}
 	return gone, tx.DeleteKeySignatures(user, names)
 }

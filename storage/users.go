@@ -96,7 +96,7 @@ func (tx *Tx) DeactivateUser(user id.UserID, ts int64, erase bool) error {
 		return err
 	}
 	for _, table := range []string{"access_tokens", "refresh_tokens", "devices", "single_tokens", "profiles", "account_data", "filters", "threepids", "bound_threepids",
-		"thread_subscriptions", "pushers", "cross_signing_keys", "key_signatures", "room_keys", "key_backups"} {
+		"thread_subscriptions", "delayed_events", "pushers", "cross_signing_keys", "key_signatures", "room_keys", "key_backups"} {
 		if _, err := tx.exec("delete from "+table+" where user_id = $1", user); err != nil {
 			return err
 		}

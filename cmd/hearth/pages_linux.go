@@ -21,19 +21,28 @@ func releasePages() {
 	}
 	defer maps.Close()
 	var from, to uintptr
+	clean := false
 	lines := bufio.NewScanner(maps)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		if a, b, ok := span(fields); ok {
-			from, to = 0, 0
+			from, to, clean = 0, 0, false
 			if len(fields) >= 6 && strings.HasPrefix(fields[5], "/") && (fields[1] == "r-xp" || fields[1] == "r--p") {
 				from, to = a, b
 			}
 			continue
 		}
-		// What the loader has written to and then protected would be lost.
-		if len(fields) == 3 && fields[0] == "Anonymous:" && fields[1] == "0" && from < to {
-			_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, from, to-from, syscall.MADV_DONTNEED)
+		if len(fields) != 3 || from == to {
+			continue
+		}
+		// What the loader has written to and then protected would be lost, be it in memory or, further down the same block, in swap space.
+		switch fields[0] {
+		case "Anonymous:":
+			clean = fields[1] == "0"
+		case "Swap:":
+			if clean && fields[1] == "0" {
+				_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, from, to-from, syscall.MADV_DONTNEED)
+			}
 			from, to = 0, 0
 		}
 	}

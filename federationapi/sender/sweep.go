@@ -19,6 +19,10 @@ func (s *Sender) sent(to id.ServerName, last int64) {
 	s.mu.Lock()
 	s.done[to] = last
 	s.mu.Unlock()
+	s.sweepSoon()
+}
+
+func (s *Sender) sweepSoon() {
 	select {
 	case s.dirty <- struct{}{}:
 	default:
@@ -66,8 +70,9 @@ func (s *Sender) sweep(ctx context.Context) {
 		}
 		return nil
 	})
-	if err != nil { // they are removed with the next ones
+	if err != nil {
 		s.log.Error("removing sent rows from the outboxes failed", slog.Any("error", err))
+		s.sweepSoon()
 		return
 	}
 	s.mu.Lock()

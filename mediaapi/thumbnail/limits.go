@@ -51,10 +51,16 @@ func (l Limits) check(info Info) error {
 	return nil
 }
 
+// maxAPNGPixels bounds the frames of animated PNGs, which are composed in the server's own memory: up to 20 bytes a pixel.
+const maxAPNGPixels = 4 << 20
+
 // allowAnimation reports whether every frame of the image may be decoded.
 func (l Limits) allowAnimation(info Info) bool {
 	switch info.Format {
 	case PNG, GIF, WebP:
+		if info.Format == PNG && info.pixels > maxAPNGPixels {
+			return false
+		}
 		return info.Frames > 1 && info.Frames <= l.MaxFrames && info.pixels*int64(info.Frames) <= l.MaxTotalPixels
 	default:
 		return false

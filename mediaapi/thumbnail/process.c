@@ -1,7 +1,8 @@
 // The process for pictures: the server's own program, started once more by process.go. It turns off into serve before the Go runtime begins,
-// so it consists of libvips and little else. A picture that makes a decoder crash takes nothing along but this process, which holds no keys,
-// opens no files and can write none; when there has been nothing to do for a while it ends, and all its memory goes back.
+// so it consists of libvips and little else. A picture that makes a decoder crash takes nothing along but this process, which holds no keys
+// and no files of the server; when there has been nothing to do for a while it ends, and all its memory goes back.
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -135,6 +136,15 @@ static void begin(int conn) {
 // confine takes away what decoding does not need.
 static void confine(void) {
 	struct rlimit none = {0, 0};
+#ifdef __linux__
+	// Where memory runs out, this process goes and not the server.
+	int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (score >= 0) {
+		if (write(score, "1000", 4) < 0)
+			errno = 0; // then it is as likely as the others
+		close(score);
+	}
+#endif
 	setrlimit(RLIMIT_CORE, &none);
 	setrlimit(RLIMIT_FSIZE, &none);
 #ifdef __linux__

@@ -171,5 +171,13 @@ func TestSizeOfAnInbox(t *testing.T) {
 		want("four messages", 4)
 		fetch(t, s, "D", next)
 		want("three were acknowledged", 1)
+		update(t, s, func(tx *storage.Tx) error {
+			if _, err := tx.DeleteDevices(bob, []id.DeviceID{"D"}); err != nil {
+				return err
+			}
+			_, err := tx.InsertDevice(storage.Device{UserID: bob, ID: "D", CreatedTS: 3})
+			return err
+		})
+		want("another device of the same name", 0)
 	})
 }

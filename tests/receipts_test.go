@@ -137,6 +137,9 @@ func TestUnreadCounts(t *testing.T) {
 	equal(t, "state is no answer", [2]int64{counts("filter", perThread)[0], inThread()}, [2]int64{1, 1})
 	alice.SayInThread(room, root, "yes")
 	equal(t, "who answers in the thread has read it", [2]int64{counts("filter", perThread)[0], inThread()}, [2]int64{1, 0})
+	delay := later(alice, room, "delayed", 100_000, "good morning")
+	alice.Must("POST", delayedEvents+path("delayed_events", delay, "send"), nil)
+	equal(t, "what was written before is no answer", counts(), [2]int64{1, 0})
 	alice.Say(room, "yes")
 	equal(t, "who answers has read", counts(), [2]int64{0, 0})
 }

@@ -101,8 +101,8 @@ func TestMautrixBridges(t *testing.T) {
 	ghost := b.Intent(id.UserID("@bridge_bob:" + string(b.server.Name)))
 	b.must(ghost.EnsureJoined(ctx, created.RoomID))
 	b.must(ghost.SetDisplayName(ctx, "Bob (WhatsApp)"))
-	_, err = ghost.SendMassagedMessageEvent(ctx, created.RoomID, event.EventMessage,
-		&event.MessageEventContent{MsgType: event.MsgText, Body: "from afar"}, 1_600_000_000_000)
+	_, err = ghost.SendMessageEvent(ctx, created.RoomID, event.EventMessage,
+		&event.MessageEventContent{MsgType: event.MsgText, Body: "from afar"}, mautrix.ReqSendEvent{Timestamp: 1_600_000_000_000})
 	b.must(err)
 	equal(t, "who speaks", alice.WaitFor(room, "from afar").Sender(), string(ghost.UserID))
 

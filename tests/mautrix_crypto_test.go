@@ -48,7 +48,7 @@ func TestMautrixEncryptsAcrossServers(t *testing.T) {
 	tablet.hears("for both")
 	if e, err := tablet.GetEvent(ctx, room, first); err != nil || e.Content.ParseRaw(e.Type) != nil {
 		t.Errorf("the first message: %v", err)
-	} else if _, err := tablet.mach.DecryptMegolmEvent(ctx, e); !errors.Is(err, crypto.NoSessionFound) {
+	} else if _, err := tablet.mach.DecryptMegolmEvent(ctx, e); !errors.Is(err, crypto.ErrNoSessionFound) {
 		t.Errorf("a device that came later reads what was before it: %v", err)
 	}
 	equal(t, "given to the new device", alice.sharedWith(room, bob.UserID, "TABLET"), true)
@@ -131,7 +131,7 @@ func TestMautrixBacksKeysUp(t *testing.T) {
 		}
 		return plain.Content.AsMessage().Body, nil
 	}
-	if _, err := read(messages[0]); !errors.Is(err, crypto.NoSessionFound) {
+	if _, err := read(messages[0]); !errors.Is(err, crypto.ErrNoSessionFound) {
 		t.Errorf("the new device reads before it has the backup: %v", err)
 	}
 	laptop.must(laptop.mach.VerifyWithRecoveryKey(ctx, recovery))

@@ -80,7 +80,7 @@ func (d *device) must(err error) {
 func (d *device) read(e *event.Event) {
 	plain, err := d.mach.DecryptMegolmEvent(d.ctx, e)
 	switch {
-	case errors.Is(err, crypto.NoSessionFound):
+	case errors.Is(err, crypto.ErrNoSessionFound):
 		d.unread = append(d.unread, e)
 	case err != nil:
 		d.t.Errorf("%s cannot read %s: %v", d.DeviceID, e.ID, err)

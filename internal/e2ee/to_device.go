@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"time"
 	"unicode/utf8"
 
 	"github.com/hearthd/hearth/internal/hub"
@@ -19,19 +18,13 @@ import (
 // Messages is contents by user and device, which may be storage.AllDevices.
 type Messages map[id.UserID]map[id.DeviceID]json.RawMessage
 
-const (
-	// maxInbox is how much can wait for a device, in bytes: some ten thousand keys of rooms. What was taken is never removed again but with its
-	// device, so that nothing is lost for somebody who comes back after a long time; what is too much is not taken.
-	maxInbox = 64 << 20
-	// awake is how long ago a device was seen that will surely fetch what waits for it. If it has too much, it is being flooded.
-	awake = time.Hour
-	// fetching is how long it may take such a device to fetch a part of it.
-	fetching = 10 * time.Second
-)
+// maxInbox is how much can wait for a device, in bytes: some ten thousand keys of rooms. What was taken is never removed again but with its
+// device, so that nothing is lost for somebody who comes back after a long time; what is too much is not taken.
+const maxInbox = 64 << 20
 
 // SendToDevice puts messages of one type into the inboxes of devices, and of the servers of devices that are elsewhere. A repeated transaction
-// changes nothing. Devices that are not there get nothing, nor do those that were away for so long that their inbox is full. If that of a device
-// is full that is not away, nobody gets anything: M_LIMIT_EXCEEDED.
+// changes nothing. Devices that are not there get nothing, nor do those whose inbox is full. The sender hears nothing of that: one device that never
+// takes its messages must not keep others from theirs.
 //
 // Spec: client-server-api#put_matrixclientv3sendtodeviceeventtypetxnid
 func (s *Service) SendToDevice(ctx context.Context, txn storage.Txn, typ string, messages Messages) error {
@@ -50,7 +43,7 @@ func (s *Service) SendToDevice(ctx context.Context, txn storage.Txn, typ string,
 		if _, err := tx.TxnAnswer(txn); !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
-		if _, err := s.deliver(tx, txn.User, typ, local, messages, s.refuseIfAwake); err != nil {
+		if _, err := s.deliver(tx, txn.User, typ, local, messages); err != nil {
 			return err
 		}
 		for _, e := range edus {
@@ -81,10 +74,8 @@ func (m Messages) check() error {
 	return nil
 }
 
-// deliver stores messages for local users, rings for their devices, and returns how many it has stored. full decides about a device that has too
-// much waiting for it already, which gets nothing: an error stops it all.
-func (s *Service) deliver(tx *storage.Tx, sender id.UserID, typ string, users []id.UserID, messages Messages,
-	full func(tx *storage.Tx, u id.UserID, d id.DeviceID) error) (int, error) {
+// deliver stores messages for local users, rings for their devices, and returns how many it has stored.
+func (s *Service) deliver(tx *storage.Tx, sender id.UserID, typ string, users []id.UserID, messages Messages) (int, error) {
 	if len(users) == 0 {
 		return 0, nil
 	}
@@ -105,9 +96,6 @@ func (s *Service) deliver(tx *storage.Tx, sender id.UserID, typ string, users []
 			}
 			if size >= s.maxInbox {
 				s.log.Info("a device has too many messages waiting", slog.String("user", string(u)), slog.String("device", string(d)))
-				if err := full(tx, u, d); err != nil {
-					return 0, err
-				}
 				continue
 			}
 			found, err := tx.SendToDevice(u, d, storage.DeviceMessage{Pos: pos, Sender: sender, Type: typ, Content: contents[d]})
@@ -141,16 +129,4 @@ func expand(tx *storage.Tx, user id.UserID, contents map[id.DeviceID]json.RawMes
 		}
 	}
 	return out, nil
-}
-
-// refuseIfAwake tells whoever floods a device of this server to wait. To devices that are away the others' messages must not wait for them.
-func (s *Service) refuseIfAwake(tx *storage.Tx, user id.UserID, device id.DeviceID) error {
-	d, err := tx.Device(user, device)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil
-	}
-	if err == nil && d.LastSeenTS > s.clock.Now().Add(-awake).UnixMilli() {
-		err = merr.New(merr.LimitExceeded, "Too many messages wait for a device").With("retry_after_ms", fetching.Milliseconds())
-	}
-	return err
 }

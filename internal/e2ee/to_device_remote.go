@@ -94,8 +94,7 @@ func (s *Service) ReceiveToDevice(ctx context.Context, origin id.ServerName, con
 		if err != nil || !fresh {
 			return err
 		}
-		// A server has no way to say that one message of many has to wait.
-		reached, err := s.deliver(tx, m.Sender, m.Type, local, m.Messages, func(*storage.Tx, id.UserID, id.DeviceID) error { return nil })
+		reached, err := s.deliver(tx, m.Sender, m.Type, local, m.Messages)
 		if err == nil && reached == 0 {
 			err = errNobody // nor is the message noted: the database could be filled with what nobody gets
 		}

@@ -29,6 +29,8 @@ const (
 	patience = 20 * time.Second
 	// startTimeout bounds the loading of libvips.
 	startTimeout = 30 * time.Second
+	// startPause is how long a start that has failed is not tried again: clients ask for hundreds of thumbnails.
+	startPause = time.Minute
 	// maxAnswer bounds what is taken back from the process: nothing it makes is larger than the pixels of the largest thumbnail.
 	maxAnswer = maxSide * maxSide * 4
 )
@@ -85,6 +87,8 @@ type process struct {
 	control *net.UnixConn // nil when there is no process
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when cmd is no more
+	failure error         // of the last start, at failed
+	failed  time.Time
 }
 
 // do has a job done. The bytes that belong to it come from src, whose own errors are handed back as they are. When ctx ends, the process does
@@ -169,8 +173,11 @@ func (p *process) connect() (conn *net.UnixConn, stop func(), err error) {
 	defer p.mu.Unlock()
 	for range 2 {
 		if p.control == nil {
-			if err := p.start(); err != nil {
-				return nil, nil, err
+			if p.failure == nil || time.Since(p.failed) > startPause {
+				p.failure, p.failed = p.start(), time.Now()
+			}
+			if p.failure != nil {
+				return nil, nil, p.failure
 			}
 		}
 		here, there, err := socketPair()

@@ -55,6 +55,10 @@ func TestWithoutLibvipsThumbnailsAreUnavailable(t *testing.T) {
 		if err := makeWithOf(t, m); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %v", program, err)
 		}
+		m.process.program = "" // which would do, but is not tried at once
+		if err := makeWithOf(t, m); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("another start right after one that has failed: %v", err)
+		}
 	}
 }
 

@@ -197,15 +197,19 @@ func (s *Service) ArriveSSO(ctx context.Context, t SSOTicket, answer sso.Answer)
 		if err != nil {
 			return SSOArrival{}, err
 		}
-		out.Trusted = sso.Trusted(client, s.trustedClients())
+		out.Trusted = s.trusts(client)
 	}
 	return out, s.saveVisit(ctx, t.Secret, v)
 }
 
-// trustedClients are those of the configuration, and this server's own page for logging in.
-func (s *Service) trustedClients() []string {
+// trusts reports whether a client is one of those of the configuration, or this server's own page for logging in. That page does what its query
+// says, such as to take a device over, which logs it out: with a query, which anybody may have written, the user is asked.
+func (s *Service) trusts(client *url.URL) bool {
 	cfg := s.config.Get()
-	return append(slices.Clone(cfg.SSO.TrustedClients), cfg.BaseURL()+LoginFallbackPath)
+	if sso.Trusted(client, []string{cfg.BaseURL() + LoginFallbackPath}) {
+		return client.RawQuery == ""
+	}
+	return sso.Trusted(client, cfg.SSO.TrustedClients)
 }
 
 // LoginFallbackPath is where the page for logging in is.

@@ -460,6 +460,7 @@ func TestLettersAreLimitedAndLookingForThemIsNot(t *testing.T) {
 	const burst = 3
 	var err error
 	r.handler, err = web.New(web.Options{Auth: r.accounts, Clock: r.clock, Limits: web.Limits{Classes: map[web.Rate]web.Limit{
+		web.RateEmailAddress: {PerSecond: 0.001, Burst: burst}, web.RateEmail: {PerSecond: 0.001, Burst: burst - 1},
 		web.RateRegister: {PerSecond: 0.001, Burst: burst}, web.RateLogin: {PerSecond: 0.001, Burst: burst}, web.RateWrite: {PerSecond: 10, Burst: 100},
 	}}}, New(Deps{Config: r.config, Accounts: r.accounts}).Routes())
 	if err != nil {
@@ -478,7 +479,20 @@ func TestLettersAreLimitedAndLookingForThemIsNot(t *testing.T) {
 			t.Errorf("letter %d to the same person: got %d %s", i+1, got.Code, got.Raw)
 		}
 	}
-	for range burst {
+	// What others ask for in vain keeps nobody from a new password.
+	if got := from("192.0.2.9", resetToken, tokenBody("victim@example.org", "x", 1)); got.Code != 200 {
+		t.Errorf("a letter for another purpose: got %d %s", got.Code, got.Raw)
+	}
+	for range burst + 1 {
+		r.relay.Next()
+	}
+	for i := range burst {
+		got := from("192.0.2.50", registerToken, tokenBody(fmt.Sprintf("victim%d@example.org", i), "s", 1))
+		if want := map[bool]int{true: 200, false: 429}[i < burst-1]; got.Code != want {
+			t.Errorf("letter %d from the same network: got %d %s", i+1, got.Code, got.Raw)
+		}
+	}
+	for range burst - 1 {
 		r.relay.Next()
 	}
 	r.relay.Empty()

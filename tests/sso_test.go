@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/hearthtest"
@@ -272,9 +273,21 @@ func TestConfirmationAtAProvider(t *testing.T) {
 	ssoLogin(t, a, provider, fields{"sub": "3", "preferred_username": "carol"})
 	equal(t, "another user", a.Browser().Open(fallback).Status, 403)
 
+	// Being logged in there is not enough: they have to log in once more.
+	for name, spoil := range map[string]func(hearthtest.Fields){
+		"a login of who knows when":   func(c hearthtest.Fields) { delete(c, "auth_time") },
+		"a login that is no number":   func(c hearthtest.Fields) { c["auth_time"] = "now" },
+		"a login before":              func(c hearthtest.Fields) { c["auth_time"] = time.Now().Add(-time.Minute).Unix() },
+		"an answer of who knows when": func(c hearthtest.Fields) { delete(c, "iat") },
+	} {
+		provider.Become(hearthtest.Fields(claims))
+		provider.Spoil(spoil)
+		equal(t, name, a.Browser().Open(fallback).Status, 403)
+	}
+
 	provider.Become(hearthtest.Fields(claims))
 	browser := a.Browser()
-	ask := browser.Open(fallback)
+	ask := browser.Open(fallback + "&action=register")
 	if !strings.Contains(ask.Body, "log devices out") {
 		t.Fatalf("the page does not say what for: %d %s", ask.Status, ask.Body)
 	}

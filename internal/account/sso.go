@@ -98,6 +98,7 @@ type visit struct {
 	State    string
 	Nonce    string
 	Verifier string
+	BegunTS  int64
 
 	// Who came back, once somebody did.
 	Arrived     bool
@@ -122,7 +123,7 @@ func (s *Service) StartSSO(ctx context.Context, start SSOStart) (SSOVisit, error
 	if err != nil {
 		return SSOVisit{}, err
 	}
-	v := visit{SSOStart: start, State: rand.Text(), Nonce: rand.Text(), Verifier: sso.NewVerifier()}
+	v := visit{SSOStart: start, State: rand.Text(), Nonce: rand.Text(), Verifier: sso.NewVerifier(), BegunTS: s.now()}
 	out := SSOVisit{Life: s.config.Get().Sessions.AuthLifetime, SSOTicket: SSOTicket{State: v.State, Secret: rand.Text()}}
 	if out.URL, err = provider.URL(ctx, v.question()); err != nil {
 		return SSOVisit{}, s.ssoFailure(provider, err)
@@ -131,7 +132,12 @@ func (s *Service) StartSSO(ctx context.Context, start SSOStart) (SSOVisit, error
 }
 
 func (v *visit) question() sso.Question {
-	return sso.Question{Callback: v.Callback, State: v.State, Nonce: v.Nonce, Verifier: v.Verifier, Register: v.Register}
+	q := sso.Question{Callback: v.Callback, State: v.State, Nonce: v.Nonce, Verifier: v.Verifier, Register: v.Register}
+	if v.Session != "" {
+		// A browser that is logged in at the provider confirms nothing: whoever sits before it has to be its owner.
+		q.Since = time.UnixMilli(v.BegunTS)
+	}
+	return q
 }
 
 // ssoFailure logs what went wrong with a provider, for the operator has to know, and makes what the user may.

@@ -13,6 +13,22 @@ import (
 	"github.com/hearthd/hearth/internal/web"
 )
 
+func TestTheSpellingsOfAnAddressAreOneAccount(t *testing.T) {
+	const burst = 2
+	r := limited(t, burst)
+	for i, address := range []string{"straße.s@example.org", "STRASSE.S@example.org", "strasse.ſ@Example.org"} {
+		body := fmt.Sprintf(`{"type":"m.login.password","identifier":{"type":"m.id.thirdparty","medium":"email","address":%q},"password":"guess"}`, address)
+		req := httptest.NewRequest("POST", clientV3+"login", strings.NewReader(body))
+		req.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", i+1)
+		rec := httptest.NewRecorder()
+		r.handler.ServeHTTP(rec, req)
+		code := gjson.Get(rec.Body.String(), "errcode").Str
+		if want := map[bool]string{true: "M_FORBIDDEN", false: "M_LIMIT_EXCEEDED"}[i < burst]; code != want {
+			t.Errorf("%s: got %d %s, want %s", address, rec.Code, rec.Body, want)
+		}
+	}
+}
+
 // limited is a rig with a limit on logging in.
 func limited(t *testing.T, burst int) *rig {
 	t.Helper()

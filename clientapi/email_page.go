@@ -111,8 +111,9 @@ func (a *API) letterPage(status int, page letterPage) (any, error) {
 		return nil, err
 	}
 	return web.Stream{Status: status, Reader: &html, Size: int64(html.Len()), Header: http.Header{
-		"Content-Type":            {"text/html; charset=utf-8"},
-		"Content-Security-Policy": {"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"},
+		"Content-Type": {"text/html; charset=utf-8"},
+		// No form-action: Chromium would apply it to where the button leads in the end, which is next_link.
+		"Content-Security-Policy": {"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"},
 		"Cache-Control":           {"no-store"},
 		"Referrer-Policy":         {"no-referrer"},
 		"X-Content-Type-Options":  {"nosniff"},

@@ -81,8 +81,11 @@ func (a *API) emailFor(purpose mail.Purpose) web.Handler {
 		if err != nil {
 			return nil, err
 		}
-		// However many networks they come from, nobody gets many letters.
-		if err := r.Spend(web.RateRegister, "email:"+asked.Address); err != nil {
+		if err := r.SpendFrom(web.RateEmail, "letters"); err != nil {
+			return nil, err
+		}
+		// However many networks they come from, nobody gets many letters. Who asks for those of one purpose keeps nobody from those of another.
+		if err := r.Spend(web.RateEmailAddress, "email:"+string(purpose)+":"+asked.Address); err != nil {
 			return nil, err
 		}
 		user := id.UserID("")

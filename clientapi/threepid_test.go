@@ -13,6 +13,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/mail/mailtest"
@@ -53,7 +54,9 @@ func (r *mailRig) follow(l mailtest.Letter) answer {
 		r.t.Fatalf("%q leads nowhere: %s", l.Subject, l.Text)
 	}
 	page := r.nobody().must("GET", u.RequestURI(), "")
-	if !strings.Contains(page.Body, `<form method="post">`) || !strings.Contains(page.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+	// With form-action, browsers of the Chromium kind do not go on to next_link.
+	csp := page.Header.Get("Content-Security-Policy")
+	if !strings.Contains(page.Body, `<form method="post">`) || !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "form-action") {
 		r.t.Fatalf("the page: %v %s", page.Header, page.Body)
 	}
 	return r.nobody().do("POST", u.Path, u.RawQuery)
@@ -309,6 +312,50 @@ func TestALetterThatWasNotSentCanBeAskedForAgain(t *testing.T) {
 	r.relay.Next()
 }
 
+func TestALetterThatWasNotSentLeavesTheOneBefore(t *testing.T) {
+	r := newMailRig(t)
+	body := func(attempt int, next string) string {
+		return strings.TrimSuffix(tokenBody("a@example.org", "s", attempt), "}") + `,"next_link":"https://` + next + `.example/"}`
+	}
+	sid := r.nobody().must("POST", registerToken, body(1, "first")).Get("sid").Str
+	first := r.relay.Next()
+	r.relay.Refuse(&smtp.SMTPError{Code: 451, Message: "later"})
+	r.nobody().refused("POST", registerToken, body(2, "second"), 400, "M_EMAIL_SEND_ERROR")
+	r.relay.Refuse(nil)
+	if got := r.follow(first); got.Code != 303 || got.Header.Get("Location") != "https://first.example/" {
+		t.Errorf("the link of the first letter: %d %v %s", got.Code, got.Header, got.Body)
+	}
+	if got := r.nobody().must("POST", registerToken, body(2, "second")).Get("sid").Str; got != sid {
+		t.Errorf("the validation is %s, not %s", got, sid)
+	}
+	r.relay.Empty() // it is confirmed already
+}
+
+func TestValidationsWithStrangeNamesAreNotThere(t *testing.T) {
+	r := newMailRig(t)
+	alice := r.register("alice")
+	for _, sid := range []string{`\u0000`, `a b`, `ä`, `\ufffd`, strings.Repeat("x", 256)} {
+		alice.refused("POST", addThreepid, `{"sid":"`+sid+`","client_secret":"s"}`, 403, "M_THREEPID_AUTH_FAILED")
+	}
+	for _, sid := range []string{"", "%00", "%FF", "a%20b"} {
+		query := "sid=" + sid + "&token=x"
+		for _, got := range []answer{r.nobody().do("GET", account.EmailPage+"?"+query, ""), r.nobody().do("POST", account.EmailPage, query)} {
+			if got.Code != 400 || !strings.Contains(got.Body, "is unknown or has expired") {
+				t.Errorf("%q: got %d %s", sid, got.Code, got.Body)
+			}
+		}
+	}
+}
+
+func TestADeletedAddressIsNotBroughtBack(t *testing.T) {
+	r := newMailRig(t)
+	alice := r.register("alice")
+	proof := r.confirm(alice, addToken, "alice@example.org", "s")
+	alice.must("POST", addThreepid, `{`+proof+`,`+alice.auth(password)+`}`)
+	alice.must("POST", "/_matrix/client/v3/account/3pid/delete", `{"medium":"email","address":"alice@example.org"}`)
+	alice.refused("POST", addThreepid, `{`+proof+`,`+alice.auth(password)+`}`, 403, "M_THREEPID_AUTH_FAILED")
+}
+
 func TestRequestsForLettersAreJudged(t *testing.T) {
 	r := newMailRig(t, func(c *config.Config) { c.Email.NextLinkHosts = []string{"good.example"} })
 	const good = `"email":"a@example.org","client_secret":"s","send_attempt":1`
@@ -413,6 +460,7 @@ func TestLettersAreLimitedAndLookingForThemIsNot(t *testing.T) {
 	const burst = 3
 	var err error
 	r.handler, err = web.New(web.Options{Auth: r.accounts, Clock: r.clock, Limits: web.Limits{Classes: map[web.Rate]web.Limit{
+		web.RateEmailAddress: {PerSecond: 0.001, Burst: burst}, web.RateEmail: {PerSecond: 0.001, Burst: burst - 1},
 		web.RateRegister: {PerSecond: 0.001, Burst: burst}, web.RateLogin: {PerSecond: 0.001, Burst: burst}, web.RateWrite: {PerSecond: 10, Burst: 100},
 	}}}, New(Deps{Config: r.config, Accounts: r.accounts}).Routes())
 	if err != nil {
@@ -431,7 +479,20 @@ func TestLettersAreLimitedAndLookingForThemIsNot(t *testing.T) {
 			t.Errorf("letter %d to the same person: got %d %s", i+1, got.Code, got.Raw)
 		}
 	}
-	for range burst {
+	// What others ask for in vain keeps nobody from a new password.
+	if got := from("192.0.2.9", resetToken, tokenBody("victim@example.org", "x", 1)); got.Code != 200 {
+		t.Errorf("a letter for another purpose: got %d %s", got.Code, got.Raw)
+	}
+	for range burst + 1 {
+		r.relay.Next()
+	}
+	for i := range burst {
+		got := from("192.0.2.50", registerToken, tokenBody(fmt.Sprintf("victim%d@example.org", i), "s", 1))
+		if want := map[bool]int{true: 200, false: 429}[i < burst-1]; got.Code != want {
+			t.Errorf("letter %d from the same network: got %d %s", i+1, got.Code, got.Raw)
+		}
+	}
+	for range burst - 1 {
 		r.relay.Next()
 	}
 	r.relay.Empty()

@@ -46,10 +46,11 @@ func (tx *Tx) PutEmailValidation(v EmailValidation) error {
 	return err
 }
 
-// SetEmailAttempt takes back that a letter with a token was sent, unless there was another one since: the client may ask for it once more.
-func (tx *Tx) SetEmailAttempt(sid string, token TokenHash, attempt int64) error {
-	_, err := tx.exec("update email_validations set send_attempt = $3 where sid = $1 and token = $2", sid, token[:], attempt)
-	return err
+// DeleteEmailValidation forgets the validation of a letter that was not sent, and reports whether it was there: not if another letter was sent
+// since, nor if the address was confirmed.
+func (tx *Tx) DeleteEmailValidation(sid string, token TokenHash) (bool, error) {
+	n, err := tx.exec("delete from email_validations where sid = $1 and token = $2 and validated_ts = 0", sid, token[:])
+	return n > 0, err
 }
 
 // ConfirmEmail notes that an address was confirmed, for use until expiresTS.

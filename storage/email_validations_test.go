@@ -38,10 +38,15 @@ func TestEmailValidations(t *testing.T) {
 		update(t, s, func(tx *storage.Tx) error { return tx.PutEmailValidation(again) })
 		same(t, "what was replaced", none, get("s1", 1))
 		same(t, "what replaced it", again, get("s3", 1))
-		update(t, s, func(tx *storage.Tx) error {
-			return errors.Join(tx.SetEmailAttempt("s3", hash(9), 7), tx.SetEmailAttempt("s3", hash(4), 1))
-		})
-		same(t, "attempts", int64(1), get("s3", 1).Attempt)
+		forget := func(token storage.TokenHash) (was bool) {
+			t.Helper()
+			update(t, s, func(tx *storage.Tx) (err error) { was, err = tx.DeleteEmailValidation("s3", token); return err })
+			return was
+		}
+		same(t, "forgotten by the token of another letter", false, forget(hash(9)))
+		same(t, "forgotten", true, forget(hash(4)))
+		same(t, "what was forgotten", none, get("s3", 1))
+		update(t, s, func(tx *storage.Tx) error { return tx.PutEmailValidation(again) })
 		update(t, s, func(tx *storage.Tx) error {
 			if err := tx.TakeEmailValidation("s3", 1); !errors.Is(err, storage.ErrNotFound) {
 				t.Errorf("taken before it was confirmed: %v", err)
@@ -54,6 +59,7 @@ func TestEmailValidations(t *testing.T) {
 			}
 			return nil
 		})
+		same(t, "forgotten once it was confirmed", false, forget(hash(4)))
 		same(t, "confirmed", int64(50), get("s3", 399).ValidatedTS)
 		update(t, s, func(tx *storage.Tx) error {
 			if err := errors.Join(tx.TakeEmailValidation("s3", 1), tx.DeleteEmailValidations("a@b", "add")); err != nil {

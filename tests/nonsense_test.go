@@ -39,7 +39,7 @@ var queries = []string{
 	"?ts=-9223372036854775808&dir=b", "?ts=9223372036854775807&dir=f", "?filter=%7B%7D&at=s1_1&membership=x", "?filter=[&at=%00&not_membership=%00",
 	"?from=%00&since=%FF&at=%FF&search_term=%00&user_id=%00", "?width=0&height=-1", "?width=99999999999&height=1&method=x", "?url=file:///etc/passwd",
 	"?kind=x&username=%00&token=%00&session=%00", "?max_depth=-1&suggested_only=x&from=x", "?format=x&include=x&recurse=x&rel_type=%00",
-	"?access_token=x&user_id=@a:b", "?timeout_ms=-1&allow_remote=x&animated=x",
+	"?sid=%00&token=%00", "?sid=%FF&token=x", "?access_token=x&user_id=@a:b", "?timeout_ms=-1&allow_remote=x&animated=x",
 }
 
 // TestNonsense sends nonsense to everything the server answers. It may be refused in any way but with a failure of the server (which

@@ -2,8 +2,11 @@ package tests
 
 import (
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hearthd/hearth/internal/config"
 	"github.com/hearthd/hearth/internal/hearthtest"
@@ -201,6 +204,58 @@ func TestNamesOfPeopleFromAProvider(t *testing.T) {
 	}
 }
 
+func TestAccountsOfMoreThanAPersonAreNotLinked(t *testing.T) {
+	t.Parallel()
+	a, provider := startSSO(t, func(c *config.Config) { c.SSO.Providers[0].Taken = config.SSOTakenLink })
+	admin := a.Admin("admin")
+	admin.Must("POST", noticePath, fields{"user_id": a.User("alice").ID, "content": fields{"msgtype": "m.text", "body": "there is an account for notices"}})
+	a.User("boss")
+	a.Reload(func(c *config.Config) { c.Registration.ReservedUsernames = []string{"boss"} })
+	for _, name := range []string{"admin", "_server", "boss"} {
+		provider.Become(hearthtest.Fields{"sub": name, "preferred_username": name})
+		page := a.Browser().Open(ssoRedirect(trustedClient))
+		if page.Status != 400 || page.URL.Query().Has("loginToken") {
+			t.Errorf("%s: %d at %s", name, page.Status, page.URL)
+		}
+	}
+	equal(t, "an ordinary account", ssoLogin(t, a, provider, fields{"sub": "1", "preferred_username": "alice"}).ID.Localpart(), "alice")
+}
+
+func TestNumbersOfNamesAreNoneOfAnAppservice(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "bridge.yaml")
+	if err := os.WriteFile(file, []byte(`{"id":"bridge","url":null,"as_token":"as-secret","hs_token":"hs-secret","sender_localpart":"_bridge",
+		"namespaces":{"users":[{"exclusive":true,"regex":"@alice[2-4]:"}]}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, provider := startSSO(t, func(c *config.Config) {
+		c.SSO.Providers[0].Taken = config.SSOTakenNumber
+		c.Appservices = []string{file}
+	})
+	a.User("alice")
+	equal(t, "the next name", ssoLogin(t, a, provider, fields{"sub": "1", "preferred_username": "alice"}).ID.Localpart(), "alice5")
+}
+
+func TestTheOwnLoginPageIsTrustedAlone(t *testing.T) {
+	t.Parallel()
+	a, provider := startSSO(t)
+	claims := fields{"sub": "1", "preferred_username": "alice"}
+	alice := ssoLogin(t, a, provider, claims)
+	const site = "http://" + hearthtest.PublicHost
+	const own = site + "/_matrix/static/client/login/"
+	equal(t, "the page", a.Browser().Open(ssoRedirect(own)).URL.Query().Has("loginToken"), true)
+	for _, query := range []string{"?device_id=" + string(alice.Device), "?device%5fid=X", "?refresh_token=true", "?x"} {
+		page := a.Browser().Open(ssoRedirect(own + query))
+		if page.Status != 200 || page.URL.Query().Has("loginToken") || !strings.Contains(page.Body, "wants to log in") {
+			t.Errorf("the page with %s: %d at %s", query, page.Status, page.URL)
+		}
+	}
+	// Not even if the operator trusts all that is on this site.
+	a.Reload(func(c *config.Config) { c.SSO.TrustedClients = []string{site + "/"} })
+	equal(t, "on a site that is trusted", a.Browser().Open(ssoRedirect(own+"?device_id=X")).URL.Query().Has("loginToken"), false)
+	equal(t, "what else is there", a.Browser().Open(ssoRedirect(site+"/element?x")).URL.Query().Has("loginToken"), true)
+}
+
 func TestConfirmationAtAProvider(t *testing.T) {
 	t.Parallel()
 	a, provider := startSSO(t)
@@ -218,9 +273,21 @@ func TestConfirmationAtAProvider(t *testing.T) {
 	ssoLogin(t, a, provider, fields{"sub": "3", "preferred_username": "carol"})
 	equal(t, "another user", a.Browser().Open(fallback).Status, 403)
 
+	// Being logged in there is not enough: they have to log in once more.
+	for name, spoil := range map[string]func(hearthtest.Fields){
+		"a login of who knows when":   func(c hearthtest.Fields) { delete(c, "auth_time") },
+		"a login that is no number":   func(c hearthtest.Fields) { c["auth_time"] = "now" },
+		"a login before":              func(c hearthtest.Fields) { c["auth_time"] = time.Now().Add(-time.Minute).Unix() },
+		"an answer of who knows when": func(c hearthtest.Fields) { delete(c, "iat") },
+	} {
+		provider.Become(hearthtest.Fields(claims))
+		provider.Spoil(spoil)
+		equal(t, name, a.Browser().Open(fallback).Status, 403)
+	}
+
 	provider.Become(hearthtest.Fields(claims))
 	browser := a.Browser()
-	ask := browser.Open(fallback)
+	ask := browser.Open(fallback + "&action=register")
 	if !strings.Contains(ask.Body, "log devices out") {
 		t.Fatalf("the page does not say what for: %d %s", ask.Status, ask.Body)
 	}

@@ -73,6 +73,9 @@ func (s *Service) ParseEmailRequest(body json.RawMessage) (EmailRequest, error) 
 
 var errClientSecret = merr.New(merr.InvalidParam, "client_secret must have 1 to 255 characters of 0-9, a-z, A-Z and .=_-")
 
+// validClientSecret tells whether a text is made as client secrets are, and ids of validations.
+//
+// Spec: client-server-api#post_matrixclientv3registeremailrequesttoken
 func validClientSecret(text string) bool {
 	return text != "" && len(text) <= maxClientSecret && !strings.ContainsFunc(text, func(r rune) bool {
 		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune(".=_-", r))
@@ -106,7 +109,7 @@ func (s *Service) RequestEmail(ctx context.Context, purpose mail.Purpose, user i
 	v := storage.EmailValidation{SID: rand.Text(), Purpose: string(purpose), Address: r.Address, Secret: hashToken(r.secret), User: user,
 		Attempt: r.attempt, Token: hashToken(token), NextLink: r.nextLink, ExpiresTS: s.after(s.config.Get().Email.TokenLifetime)}
 	var owner id.UserID
-	var before int64 // attempt
+	var before *storage.EmailValidation
 	again := false
 	err = s.store.Update(ctx, func(tx *storage.Tx) error {
 		if owner, err = tx.ThreepidUser(mediumEmail, r.Address); err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -118,12 +121,11 @@ func (s *Service) RequestEmail(ctx context.Context, purpose mail.Purpose, user i
 		old, err := tx.EmailValidationFor(v.Address, v.Purpose, v.Secret, user, s.now())
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
-			before = r.attempt - 1
 			return tx.PutEmailValidation(v)
 		case err != nil:
 			return err
 		}
-		v.SID, before = old.SID, old.Attempt
+		v.SID, before = old.SID, &old
 		if again = r.attempt <= old.Attempt || old.ValidatedTS != 0; again {
 			return nil
 		}
@@ -134,9 +136,13 @@ func (s *Service) RequestEmail(ctx context.Context, purpose mail.Purpose, user i
 	}
 	if err := s.writeTo(ctx, v, owner, token); err != nil {
 		s.log.Warn("a letter that confirms an address was not sent", slog.Any("error", err))
-		// What was promised has not happened, so that the client may try again.
+		// What was promised has not happened: the client may try again, and the link of the letter before is as good as it was.
 		if err := s.store.Update(context.WithoutCancel(ctx), func(tx *storage.Tx) error {
-			return tx.SetEmailAttempt(v.SID, v.Token, before)
+			last, err := tx.DeleteEmailValidation(v.SID, v.Token)
+			if err != nil || !last || before == nil {
+				return err
+			}
+			return tx.PutEmailValidation(*before)
 		}); err != nil {
 			return "", err
 		}
@@ -198,6 +204,9 @@ func (s *Service) EmailToConfirm(ctx context.Context, sid, token string) (storag
 }
 
 func (s *Service) confirmable(tx *storage.ReadTx, sid, token string) (storage.EmailValidation, error) {
+	if !validClientSecret(sid) {
+		return storage.EmailValidation{}, errEmailExpired // nothing that PostgreSQL would not take
+	}
 	v, err := tx.EmailValidation(sid, s.now())
 	if errors.Is(err, storage.ErrNotFound) {
 		return v, errEmailExpired
@@ -242,6 +251,9 @@ func (s *Service) confirmed(tx *storage.ReadTx, c threepidCreds, purpose mail.Pu
 	}
 	if !validClientSecret(c.Secret) {
 		return storage.EmailValidation{}, errClientSecret
+	}
+	if !validClientSecret(c.SID) {
+		return storage.EmailValidation{}, errNotConfirmed
 	}
 	v, err := tx.EmailValidation(c.SID, s.now())
 	if errors.Is(err, storage.ErrNotFound) {

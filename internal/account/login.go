@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/identity"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/storage"
 )
@@ -113,7 +114,12 @@ func (s *Service) LoginAccount(body json.RawMessage) string {
 		}
 		return string(user)
 	}
-	return i.Medium + ":" + strings.ToLower(brief(i.Address))
+	// As identify does, or one account would have as many names as its address has spellings.
+	t, err := identity.ParseThreepid(i.Medium, i.Address)
+	if err != nil {
+		return ""
+	}
+	return t.Medium + ":" + t.Address
 }
 
 var errLoginToken = merr.New(merr.Forbidden, "The login token is not valid")

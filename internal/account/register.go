@@ -309,6 +309,12 @@ func lower(name string) string {
 	}, name)
 }
 
+// reserved reports whether a name is nobody's to choose.
+func (s *Service) reserved(name string) bool {
+	cfg := s.config.Get()
+	return slices.Contains(cfg.Registration.ReservedUsernames, name) || name == cfg.ServerNotices.Localpart
+}
+
 // allowedUsername applies what this server asks of names beyond the grammar.
 func (s *Service) allowedUsername(name string) error {
 	cfg := s.config.Get().Registration
@@ -319,7 +325,7 @@ func (s *Service) allowedUsername(name string) error {
 		return merr.New(merr.InvalidUsername, "User names that start with guest- are for guests")
 	case len(name) < cfg.UsernameMinLength:
 		return merr.Newf(merr.InvalidUsername, "A user name must have at least %d characters", cfg.UsernameMinLength)
-	case slices.Contains(cfg.ReservedUsernames, name) || name == s.config.Get().ServerNotices.Localpart:
+	case s.reserved(name):
 		return merr.New(merr.InvalidUsername, "This user name is reserved")
 	}
 	if cfg.UsernamePattern == "" {

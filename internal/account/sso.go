@@ -98,6 +98,7 @@ type visit struct {
 	State    string
 	Nonce    string
 	Verifier string
+	BegunTS  int64
 
 	// Who came back, once somebody did.
 	Arrived     bool
@@ -122,7 +123,7 @@ func (s *Service) StartSSO(ctx context.Context, start SSOStart) (SSOVisit, error
 	if err != nil {
 		return SSOVisit{}, err
 	}
-	v := visit{SSOStart: start, State: rand.Text(), Nonce: rand.Text(), Verifier: sso.NewVerifier()}
+	v := visit{SSOStart: start, State: rand.Text(), Nonce: rand.Text(), Verifier: sso.NewVerifier(), BegunTS: s.now()}
 	out := SSOVisit{Life: s.config.Get().Sessions.AuthLifetime, SSOTicket: SSOTicket{State: v.State, Secret: rand.Text()}}
 	if out.URL, err = provider.URL(ctx, v.question()); err != nil {
 		return SSOVisit{}, s.ssoFailure(provider, err)
@@ -131,7 +132,12 @@ func (s *Service) StartSSO(ctx context.Context, start SSOStart) (SSOVisit, error
 }
 
 func (v *visit) question() sso.Question {
-	return sso.Question{Callback: v.Callback, State: v.State, Nonce: v.Nonce, Verifier: v.Verifier, Register: v.Register}
+	q := sso.Question{Callback: v.Callback, State: v.State, Nonce: v.Nonce, Verifier: v.Verifier, Register: v.Register}
+	if v.Session != "" {
+		// A browser that is logged in at the provider confirms nothing: whoever sits before it has to be its owner.
+		q.Since = time.UnixMilli(v.BegunTS)
+	}
+	return q
 }
 
 // ssoFailure logs what went wrong with a provider, for the operator has to know, and makes what the user may.
@@ -197,15 +203,19 @@ func (s *Service) ArriveSSO(ctx context.Context, t SSOTicket, answer sso.Answer)
 		if err != nil {
 			return SSOArrival{}, err
 		}
-		out.Trusted = sso.Trusted(client, s.trustedClients())
+		out.Trusted = s.trusts(client)
 	}
 	return out, s.saveVisit(ctx, t.Secret, v)
 }
 
-// trustedClients are those of the configuration, and this server's own page for logging in.
-func (s *Service) trustedClients() []string {
+// trusts reports whether a client is one of those of the configuration, or this server's own page for logging in. That page does what its query
+// says, such as to take a device over, which logs it out: with a query, which anybody may have written, the user is asked.
+func (s *Service) trusts(client *url.URL) bool {
 	cfg := s.config.Get()
-	return append(slices.Clone(cfg.SSO.TrustedClients), cfg.BaseURL()+LoginFallbackPath)
+	if sso.Trusted(client, []string{cfg.BaseURL() + LoginFallbackPath}) {
+		return client.RawQuery == ""
+	}
+	return sso.Trusted(client, cfg.SSO.TrustedClients)
 }
 
 // LoginFallbackPath is where the page for logging in is.

@@ -47,6 +47,9 @@ func (s *Service) ssoStranger(tx *storage.ReadTx, p *sso.Provider, localpart str
 		if user, err = id.NewUserID(localpart+strconv.Itoa(n), s.server); err != nil {
 			return person{}, err
 		}
+		if s.appservices.UserTaken(user, "") {
+			continue
+		}
 		if taken, err = tx.HasUser(user); err != nil {
 			return person{}, err
 		}
@@ -69,7 +72,8 @@ func (s *Service) mayLink(tx *storage.ReadTx, p *sso.Provider, u storage.User) e
 			return merr.Newf(merr.UserInUse, "The account %s belongs to somebody else at your provider. Please ask the administrator", u.ID)
 		}
 	}
-	if u.Guest {
+	// Whoever could choose a name at the provider would get more than an account.
+	if u.Guest || u.Admin || u.Type == serviceType || s.reserved(u.ID.Localpart()) {
 		return errUserInUse
 	}
 	return nil

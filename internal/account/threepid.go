@@ -133,6 +133,12 @@ func (s *Service) DeleteThreepid(ctx context.Context, user id.UserID, medium, ad
 		if !known {
 			return errNoThreepid
 		}
+		// What was confirmed before the address was deleted does not bring it back.
+		if t.Medium == mediumEmail {
+			if err := tx.DeleteEmailValidations(t.Address, string(mail.Add)); err != nil {
+				return err
+			}
+		}
 		// Letters about messages go only to addresses of the account.
 		return tx.DeletePusher(user, "m.email", t.Address)
 	})

@@ -281,6 +281,7 @@ func limits(cfg *config.Config) web.Limits {
 		web.RateLogin: web.Limit(r.Login), web.RateRegister: web.Limit(r.Register), web.RateMessage: web.Limit(r.Message),
 		web.RateJoin: web.Limit(r.Join), web.RateInvite: web.Limit(r.Invite), web.RateRead: web.Limit(r.Read),
 		web.RateWrite: web.Limit(r.Write), web.RateMedia: web.Limit(r.Media), web.RateFederation: web.Limit(r.Federation),
+		web.RateEmail: web.Limit(r.Email), web.RateEmailAddress: web.Limit(r.EmailAddress),
 	}}
 	for _, user := range r.ExemptUsers {
 		out.Exempt = append(out.Exempt, id.UserID(user)) // Validate has parsed it

@@ -99,6 +99,10 @@ type RateLimits struct {
 	Media RateLimit `key:"media"`
 	// Requests of other servers, per server, or per address where they need not say who they are.
 	Federation RateLimit `key:"federation"`
+	// Letters that confirm an e-mail address, per network that asks for them.
+	Email RateLimit `key:"email"`
+	// Letters that confirm an e-mail address, per address that gets them and what they are for: registering, resetting a password or adding.
+	EmailAddress RateLimit `key:"email_address"`
 }
 
 // RateLimit is a token bucket.
@@ -190,15 +194,17 @@ func defaultSessions() Sessions {
 
 func defaultRateLimits() RateLimits {
 	return RateLimits{
-		Enabled:    true,
-		Login:      RateLimit{PerSecond: 0.2, Burst: 10},
-		Register:   RateLimit{PerSecond: 0.1, Burst: 5},
-		Message:    RateLimit{PerSecond: 5, Burst: 50},
-		Join:       RateLimit{PerSecond: 0.5, Burst: 20},
-		Invite:     RateLimit{PerSecond: 0.5, Burst: 20},
-		Read:       RateLimit{PerSecond: 50, Burst: 300},
-		Write:      RateLimit{PerSecond: 10, Burst: 100},
-		Media:      RateLimit{PerSecond: 20, Burst: 300},
-		Federation: RateLimit{PerSecond: 100, Burst: 1000},
+		Enabled:      true,
+		Login:        RateLimit{PerSecond: 0.2, Burst: 10},
+		Register:     RateLimit{PerSecond: 0.1, Burst: 5},
+		Message:      RateLimit{PerSecond: 5, Burst: 50},
+		Join:         RateLimit{PerSecond: 0.5, Burst: 20},
+		Invite:       RateLimit{PerSecond: 0.5, Burst: 20},
+		Read:         RateLimit{PerSecond: 50, Burst: 300},
+		Write:        RateLimit{PerSecond: 10, Burst: 100},
+		Media:        RateLimit{PerSecond: 20, Burst: 300},
+		Federation:   RateLimit{PerSecond: 100, Burst: 1000},
+		Email:        RateLimit{PerSecond: 0.0055, Burst: 20},
+		EmailAddress: RateLimit{PerSecond: 0.0014, Burst: 5},
 	}
 }

@@ -133,6 +133,7 @@ func (c *Config) validateAccounts(p *problems) {
 		{"login", c.RateLimits.Login}, {"register", c.RateLimits.Register}, {"message", c.RateLimits.Message},
 		{"join", c.RateLimits.Join}, {"invite", c.RateLimits.Invite}, {"read", c.RateLimits.Read}, {"write", c.RateLimits.Write},
 		{"media", c.RateLimits.Media}, {"federation", c.RateLimits.Federation},
+		{"email", c.RateLimits.Email}, {"email_address", c.RateLimits.EmailAddress},
 	} {
 		p.check(limit.PerSecond > 0, "rate_limits."+limit.key+".per_second", "must be more than 0")
 		p.check(limit.Burst > 0, "rate_limits."+limit.key+".burst", "must be more than 0")

@@ -19,7 +19,8 @@ import (
 	"github.com/hearthd/hearth/internal/config"
 )
 
-// Provider is an OpenID Connect provider whose people log in without being asked. It insists on PKCE and on the password of the client.
+// Provider is an OpenID Connect provider whose people log in without being asked. It says when they did to those who
+// want them to do it once more, and insists on PKCE and on the password of the client.
 type Provider struct {
 	// URL is its issuer.
 	URL string
@@ -125,6 +126,9 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	claims := Fields{
 		"iss": p.URL, "aud": clientID, "nonce": query.Get("nonce"), "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+	}
+	if query.Get("prompt") == "login" && query.Get("max_age") == "0" {
+		claims["auth_time"] = time.Now().Unix()
 	}
 	maps.Copy(claims, p.claims)
 	if p.spoil != nil {

@@ -32,6 +32,10 @@ func ParseClientURL(text string) (*url.URL, error) {
 		if u.Opaque != "" || u.Host == "" || u.User != nil {
 			return nil, errors.New("the address has no host, or a password")
 		}
+		// Escaped letters become what they stand for, which may look like those of another host.
+		if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= 0x80 || r == '%' }) {
+			return nil, errors.New("the host must be written in ASCII, as browsers send it")
+		}
 	case "javascript", "data", "vbscript", "blob", "file", "filesystem", "about", "view-source", "chrome", "resource", "ws", "wss", "ftp":
 		return nil, errors.New("the address is none of a client")
 	}

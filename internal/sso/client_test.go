@@ -46,8 +46,11 @@ func TestClientURLs(t *testing.T) {
 		"https://a.example/x?y#z": true, "http://localhost:8080": true, "org.example:/x": true, "org.example:x": true, "a://b/c": true,
 		"": false, "/x": false, "a.example/x": false, "https:a.example": false, "https:///x": false, "https://a:b@c.example/": false,
 		"HTTPS://a.example": true, "JavaScript:alert(1)": false, "data:text/html,x": false, " https://a.example": false, "https://a.example/ x": false,
-		"https://a.example\\@b.example/": false, "https://a.example/\nx": false, "https://ä.example/": false, "https://a.example/%zz": false,
-		"file:///etc/passwd": false, "https://a.example/" + strings.Repeat("x", maxClientURL): false,
+		"https://a.example\\@b.example/": false, "https://a.example/\nx": false, "https://ä.example/": false,
+		"https://%D0%B0pp.example/": false, "http://%61pp.example/": false, "https://a.example/%D0%B0": true, "https://[fe80::1%25en0]/": false,
+		"https://%ffpp.example/": false, "https://xn--pp-6kc.example/": true, "a://%D0%B0pp": true,
+		"https://a.example/%zz": false,
+		"file:///etc/passwd":    false, "https://a.example/" + strings.Repeat("x", maxClientURL): false,
 	} {
 		if _, err := ParseClientURL(client); (err == nil) != ok {
 			t.Errorf("%q: %v", client, err)

@@ -97,6 +97,9 @@ type Question struct {
 	Nonce    string
 	Verifier string // of PKCE
 	Register bool   // they want a new account
+
+	// Since is when they were asked to log in, though they be logged in there already. Zero asks for no more than that they are.
+	Since time.Time
 }
 
 // NewVerifier makes the secret of PKCE.
@@ -111,7 +114,11 @@ func (p *Provider) URL(ctx context.Context, q Question) (string, error) {
 		return "", err
 	}
 	options := []oauth2.AuthCodeOption{oidc.Nonce(q.Nonce), oauth2.S256ChallengeOption(q.Verifier)}
-	if q.Register && m.registers {
+	switch {
+	case !q.Since.IsZero():
+		// OpenID Connect Core, section 3.1.2.1. With max_age the answer has to say when they logged in.
+		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	case q.Register && m.registers:
 		options = append(options, oauth2.SetAuthURLParam("prompt", "create"))
 	}
 	oauth := m.oauth
@@ -165,6 +172,11 @@ func (p *Provider) Identify(ctx context.Context, q Question, a Answer) (Identity
 	case idToken.Subject == "" || len(idToken.Subject) > maxSubject || strings.ContainsRune(idToken.Subject, 0):
 		return Identity{}, fmt.Errorf("%w: the subject of the ID token is empty, too long or has NUL", ErrRejected)
 	}
+	if !q.Since.IsZero() {
+		if err := p.checkAge(idToken, q.Since); err != nil {
+			return Identity{}, fmt.Errorf("%w: %w", ErrRejected, err)
+		}
+	}
 	out := Identity{Provider: p, Subject: idToken.Subject, claims: map[string]any{}}
 	if err := idToken.Claims((*claims)(&out.claims)); err != nil {
 		return Identity{}, fmt.Errorf("%w: claims: %w", ErrRejected, err)
@@ -184,6 +196,25 @@ func (p *Provider) Identify(ctx context.Context, q Question, a Answer) (Identity
 		return Identity{}, fmt.Errorf("%w: user info: %w", ErrRejected, err)
 	}
 	return out, nil
+}
+
+// checkAge refuses an ID token of somebody who has not logged in since a time: providers need not do as prompt and max_age say.
+func (p *Provider) checkAge(t *oidc.IDToken, since time.Time) error {
+	var claims struct {
+		AuthTime float64 `json:"auth_time"` // seconds
+	}
+	if err := t.Claims(&claims); err != nil {
+		return fmt.Errorf("auth_time: %w", err)
+	}
+	issued := t.IssuedAt.Unix()
+	if claims.AuthTime <= 0 || issued <= 0 {
+		return errors.New("the ID token does not say when they logged in (auth_time)")
+	}
+	// Both times are the provider's, whose clock may be another than this one. Each is cut to a second.
+	if age := float64(issued) - claims.AuthTime; age > p.clock.Now().Sub(since).Seconds()+1 {
+		return fmt.Errorf("they did not log in once more: they had %.0f seconds before", age)
+	}
+	return nil
 }
 
 // claims keeps numbers as they are written, which for names means without an exponent.

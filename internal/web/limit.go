@@ -18,23 +18,25 @@ type Rate uint8
 
 // The classes.
 const (
-	RateNone       Rate = iota // never limited
-	RateLogin                  // attempts to log in and to prove who one is
-	RateRegister               // new accounts, and requests that send mail
-	RateMessage                // sending events
-	RateJoin                   // joining, knocking, making rooms
-	RateInvite                 // what reaches people who did not ask
-	RateRead                   // reading that costs something
-	RateWrite                  // changes of one's own data
-	RateMedia                  // uploads and downloads
-	RateFederation             // what other servers ask for
+	RateNone         Rate = iota // never limited
+	RateLogin                    // attempts to log in and to prove who one is
+	RateRegister                 // new accounts, and requests that send mail
+	RateMessage                  // sending events
+	RateJoin                     // joining, knocking, making rooms
+	RateInvite                   // what reaches people who did not ask
+	RateRead                     // reading that costs something
+	RateWrite                    // changes of one's own data
+	RateMedia                    // uploads and downloads
+	RateFederation               // what other servers ask for
+	RateEmail                    // letters that somebody has sent
+	RateEmailAddress             // letters that somebody gets
 
 	numRates
 )
 
 // String returns the name of the class, as used in configuration and metrics.
 func (r Rate) String() string {
-	names := [...]string{"none", "login", "register", "message", "join", "invite", "read", "write", "media", "federation"}
+	names := [...]string{"none", "login", "register", "message", "join", "invite", "read", "write", "media", "federation", "email", "email_address"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -65,15 +67,17 @@ type Limits struct {
 // DefaultLimits are limits that people do not notice and that scripts do.
 func DefaultLimits() Limits {
 	return Limits{Classes: map[Rate]Limit{
-		RateLogin:      {PerSecond: 0.2, Burst: 10},
-		RateRegister:   {PerSecond: 0.1, Burst: 5},
-		RateMessage:    {PerSecond: 5, Burst: 50},
-		RateJoin:       {PerSecond: 0.5, Burst: 20},
-		RateInvite:     {PerSecond: 0.5, Burst: 20},
-		RateRead:       {PerSecond: 50, Burst: 300},
-		RateWrite:      {PerSecond: 10, Burst: 100},
-		RateMedia:      {PerSecond: 20, Burst: 300},
-		RateFederation: {PerSecond: 100, Burst: 1000},
+		RateLogin:        {PerSecond: 0.2, Burst: 10},
+		RateRegister:     {PerSecond: 0.1, Burst: 5},
+		RateMessage:      {PerSecond: 5, Burst: 50},
+		RateJoin:         {PerSecond: 0.5, Burst: 20},
+		RateInvite:       {PerSecond: 0.5, Burst: 20},
+		RateRead:         {PerSecond: 50, Burst: 300},
+		RateWrite:        {PerSecond: 10, Burst: 100},
+		RateMedia:        {PerSecond: 20, Burst: 300},
+		RateFederation:   {PerSecond: 100, Burst: 1000},
+		RateEmail:        {PerSecond: 0.0055, Burst: 20},
+		RateEmailAddress: {PerSecond: 0.0014, Burst: 5},
 	}}
 }
 

@@ -198,20 +198,24 @@ func (p *Provider) Identify(ctx context.Context, q Question, a Answer) (Identity
 	return out, nil
 }
 
-// checkAge refuses an ID token of somebody who has not logged in since a time: providers need not do as prompt and max_age say.
+// checkAge refuses an ID token of somebody who has not logged in since a time: providers need not do as prompt and max_age say. Some never say
+// when it was (Google); their users could otherwise confirm nothing.
 func (p *Provider) checkAge(t *oidc.IDToken, since time.Time) error {
 	var claims struct {
-		AuthTime float64 `json:"auth_time"` // seconds
+		AuthTime *float64 `json:"auth_time"` // seconds
 	}
 	if err := t.Claims(&claims); err != nil {
 		return fmt.Errorf("auth_time: %w", err)
 	}
+	if claims.AuthTime == nil {
+		return nil
+	}
 	issued := t.IssuedAt.Unix()
-	if claims.AuthTime <= 0 || issued <= 0 {
-		return errors.New("the ID token does not say when they logged in (auth_time)")
+	if issued <= 0 {
+		return errors.New("the ID token does not say when it was made (iat)")
 	}
 	// Both times are the provider's, whose clock may be another than this one. Each is cut to a second.
-	if age := float64(issued) - claims.AuthTime; age > p.clock.Now().Sub(since).Seconds()+1 {
+	if age := float64(issued) - *claims.AuthTime; age > p.clock.Now().Sub(since).Seconds()+1 {
 		return fmt.Errorf("they did not log in once more: they had %.0f seconds before", age)
 	}
 	return nil

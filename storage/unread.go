@@ -26,7 +26,7 @@ func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
 		u := Unread{Room: room}
 		err := r.Scan(&u.Thread, &u.Notify, &u.Highlight)
 		return u, err
-	}, `select thread, notify, highlight from unread where user_id = $1 and room = $2 and notify > 0`, string(user), room)
+	}, `select thread, notify, highlight from unread where user_id = $1 and room = $2`, string(user), room)
 }
 
 // CountUnread counts one more event of a thread for users, as a highlight or not. others is the members of the room who are not among them.
@@ -37,8 +37,8 @@ func (tx *Tx) CountUnread(room int64, thread id.EventID, users, others []id.User
 	}
 	then := `do update set notify = unread.notify + 1, highlight = unread.highlight + excluded.highlight`
 	if thread == "" && 4*len(others) < len(users) {
-		// The rows of nearly everybody lie side by side. They stay there at 0, so that only who is new to the room has none. The others are taken
-		// back: a condition with a list would have SQLite go through all rows twice.
+		// The rows of nearly everybody lie side by side. The others are taken back: a condition with a list would have SQLite go through all rows
+		// twice. Who has read everything has no row, and gets one below.
 		counted, err := tx.exec(`update unread set notify = notify + 1, highlight = highlight + $2 where room = $1 and thread = ''`, room, h)
 		if err != nil {
 			return err
@@ -59,11 +59,7 @@ func (tx *Tx) CountUnread(room int64, thread id.EventID, users, others []id.User
 // SetUnread replaces the counts of one user in one thread.
 func (tx *Tx) SetUnread(user id.UserID, u Unread) error {
 	if u.Notify == 0 && u.Highlight == 0 {
-		sql := `delete from unread where user_id = $1 and room = $2 and thread = $3`
-		if u.Thread == "" {
-			sql = `update unread set notify = 0, highlight = 0 where user_id = $1 and room = $2 and thread = $3`
-		}
-		_, err := tx.exec(sql, string(user), u.Room, string(u.Thread))
+		_, err := tx.ReadThread(user, u.Room, u.Thread)
 		return err
 	}
 	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight) values ($1, $2, $3, $4, $5)
@@ -74,11 +70,8 @@ func (tx *Tx) SetUnread(user id.UserID, u Unread) error {
 
 // ReadThread sets the counts of one user in one thread of a room to 0, and reports whether they were something else.
 func (tx *Tx) ReadThread(user id.UserID, room int64, thread id.EventID) (bool, error) {
-	some, err := tx.exists(`select 1 from unread where room = $1 and thread = $2 and user_id = $3 and notify > 0`, room, string(thread), string(user))
-	if err != nil || !some {
-		return false, err
-	}
-	return true, tx.SetUnread(user, Unread{Room: room, Thread: thread})
+	n, err := tx.exec(`delete from unread where room = $1 and thread = $2 and user_id = $3`, room, string(thread), string(user))
+	return n > 0, err
 }
 
 // ClearUnread forgets all counts of one user in one room, which the user has left.
@@ -92,7 +85,7 @@ func (tx *ReadTx) UnreadRooms(user id.UserID) (map[int64][]Unread, error) {
 	rows, err := collect(tx, func(r rowScanner) (u Unread, err error) {
 		err = r.Scan(&u.Room, &u.Thread, &u.Notify, &u.Highlight)
 		return u, err
-	}, `select room, thread, notify, highlight from unread where user_id = $1 and notify > 0`, string(user))
+	}, `select room, thread, notify, highlight from unread where user_id = $1`, string(user))
 	out := map[int64][]Unread{}
 	for _, u := range rows {
 		out[u.Room] = append(out[u.Room], u)

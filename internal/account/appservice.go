@@ -97,10 +97,8 @@ func (s *Service) RegisterByAppservice(ctx context.Context, token string, body j
 	if asked.Username == nil {
 		return Login{}, merr.New(merr.MissingParam, "The username is missing")
 	}
-	if asked.DeviceID != "" {
-		if _, err := id.ParseDeviceID(asked.DeviceID); err != nil {
-			return Login{}, merr.New(merr.InvalidParam, err.Error())
-		}
+	if err := asked.loginOptions.check(); err != nil {
+		return Login{}, err
 	}
 	user, err := s.newUserID(*asked.Username)
 	if err != nil {
@@ -136,10 +134,8 @@ func (s *Service) LoginByAppservice(ctx context.Context, token string, body json
 	if err := decode(body, &asked); err != nil {
 		return Login{}, err
 	}
-	if asked.DeviceID != "" {
-		if _, err := id.ParseDeviceID(asked.DeviceID); err != nil {
-			return Login{}, merr.New(merr.InvalidParam, err.Error())
-		}
+	if err := asked.loginOptions.check(); err != nil {
+		return Login{}, err
 	}
 	who, err := asked.credentials.normal()
 	if err != nil {

@@ -29,6 +29,16 @@ type loginOptions struct {
 	RefreshToken bool   `json:"refresh_token"`
 }
 
+func (o loginOptions) check() error {
+	if o.DeviceID == "" {
+		return nil
+	}
+	if _, err := id.ParseDeviceID(o.DeviceID); err != nil {
+		return merr.New(merr.InvalidParam, err.Error())
+	}
+	return nil
+}
+
 // LoginFlow is a type of login that the server offers.
 type LoginFlow struct {
 	Type              string        `json:"type"`
@@ -67,10 +77,8 @@ func (s *Service) Login(ctx context.Context, body json.RawMessage) (Login, error
 	if err := decode(body, &asked); err != nil {
 		return Login{}, err
 	}
-	if asked.DeviceID != "" {
-		if _, err := id.ParseDeviceID(asked.DeviceID); err != nil {
-			return Login{}, merr.New(merr.InvalidParam, err.Error())
-		}
+	if err := asked.loginOptions.check(); err != nil {
+		return Login{}, err
 	}
 	switch asked.Type {
 	case StagePassword:

@@ -228,10 +228,8 @@ func (s *Service) checkRegistration(ctx context.Context, asked registration) (id
 			return "", err
 		}
 	}
-	if asked.DeviceID != "" {
-		if _, err := id.ParseDeviceID(asked.DeviceID); err != nil {
-			return "", merr.New(merr.InvalidParam, err.Error())
-		}
+	if err := asked.loginOptions.check(); err != nil {
+		return "", err
 	}
 	if asked.GuestAccessToken != "" {
 		return s.checkGuest(ctx, asked)

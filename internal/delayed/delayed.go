@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +97,8 @@ func (s *Service) Schedule(ctx context.Context, r Request) (string, error) {
 		return "", merr.Newf(merr.Forbidden, "An event can be delayed by at most %d ms", longest.Milliseconds())
 	case len(r.Content) > maxContent || len(r.Type) > maxField || r.StateKey != nil && len(*r.StateKey) > maxField:
 		return "", merr.New(merr.TooLarge, "The event is too large")
+	case strings.ContainsRune(r.Type, 0) || r.StateKey != nil && strings.ContainsRune(*r.StateKey, 0):
+		return "", merr.New(merr.InvalidParam, "The type and the state key must not contain NUL")
 	}
 	d := storage.DelayedEvent{
 		ID: rand.Text(), User: r.User, Room: r.Room, Type: r.Type, StateKey: r.StateKey, Content: r.Content, TS: r.TS,

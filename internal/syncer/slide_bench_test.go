@@ -40,7 +40,8 @@ func TestSlidingCostFollowsWhatChanged(t *testing.T) {
 			s.lose()
 			allocs[i] = testing.AllocsPerRun(20, func() { s.lose() })
 		}
-		if allocs[1] > allocs[0]+10 {
+		// A step for each room would be 290 more. The race detector has pools forget at random, and maps grow: a few are noise.
+		if allocs[1] > allocs[0]+60 {
 			t.Errorf("%s takes %.0f allocations with few rooms, %.0f with many", name, allocs[0], allocs[1])
 		}
 	}

@@ -109,8 +109,8 @@ func checkCause(tx *storage.ReadTx, room *history.Room, t Thread, cause id.Event
 	if root != t.Root {
 		return outside
 	}
-	// The number of an event is the position at which it came here.
-	if !was.Subscribed && ev.NID < was.Pos {
+	// The number of an event is the position at which it came here, or was kept free for it.
+	if was.Pos != 0 && !was.Subscribed && ev.NID < was.Pos {
 		return merr.New(merr.ConflictingUnsubscription, "You have ended your subscription after that event").WithStatus(409)
 	}
 	return nil

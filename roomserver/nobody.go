@@ -9,9 +9,9 @@ import (
 
 	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
-	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/identity"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 )
 

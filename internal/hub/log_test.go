@@ -27,7 +27,7 @@ func TestRung(t *testing.T) {
 			t.Errorf("since %d: %s", pos, d)
 		}
 	}
-	h.RingEphemeral(h.NextEphemeral(), b)
+	h.RingEphemeral(h.NextEphemeral(), nil, b)
 	if d := cmp.Diff("b", names(h.RungEphemeral(100))); d != "" {
 		t.Error(d)
 	}

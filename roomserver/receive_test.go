@@ -26,7 +26,7 @@ type town struct {
 	room       id.RoomID
 }
 
-func newTown(t *testing.T, r CreateRequest) *town {
+func newTown(t testing.TB, r CreateRequest) *town {
 	t.Helper()
 	w := newWorld(t, "one", "two")
 	c := &town{world: w, a: w.servers["one"], b: w.servers["two"]}

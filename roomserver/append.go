@@ -51,10 +51,7 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 	if !ok {
 		return nil, fmt.Errorf("room %s has the unknown version %q", room.ID, room.Version)
 	}
-	snap := s.cache.get(room.State)
-	if snap == nil {
-		snap = newSnapshot()
-	}
+	snap := s.remembered(tx, room.State)
 	return &head{
 		s: s, tx: tx,
 		auth:    &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
@@ -542,6 +539,7 @@ func (h *head) finish() error {
 	}
 	s, pos, state, snap, searchable := h.s, h.last, room.State, h.auth.snap, h.searchable
 	awake := slices.Collect(maps.Keys(h.awake))
+	h.tx.Note(snapshotNote(state), snap)
 	h.tx.OnCommit(func() {
 		s.cache.put(state, snap)
 		s.hub.RingCrowd(pos, crowd, keys...)

@@ -32,7 +32,7 @@ func TestWhatIsSaidBesideEvents(t *testing.T) {
 	}
 	room := storagetest.NewRoom(t, store, "!room:hs", "@alice:hs")
 	ev := room.Message("@alice:hs", "hi")
-	edus := edu.New(store, h, account.NewNotifier(push.NewBook(push.Options{})), clock.Real(), edu.Options{})
+	edus := edu.New(store, h, account.NewNotifier(push.NewBook(push.Options{}), nil), clock.Real(), edu.Options{})
 	api := New(Deps{Store: store, Clock: clock.Real(), EDUs: edus, Syncer: syncer.New(store, h, edus, nil, clock.Real(), nil)})
 	handler, err := web.New(web.Options{Auth: byToken{}}, api.typingRoutes(), api.receiptRoutes(), api.readMarkerRoutes(), api.presenceRoutes(),
 		api.syncRoutes())

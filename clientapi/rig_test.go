@@ -88,7 +88,7 @@ func newRig(t *testing.T, edit ...func(*config.Config)) *rig {
 	}
 	r.accounts, err = account.New(account.Deps{
 		Mail:     sender,
-		Notifier: account.NewNotifier(push.NewBook(push.Options{})), Store: r.store, Hub: r.hub, Config: r.config, Clock: r.clock,
+		Notifier: account.NewNotifier(push.NewBook(push.Options{}), nil), Store: r.store, Hub: r.hub, Config: r.config, Clock: r.clock,
 		Log: log, Rooms: r.rooms, Profiles: r.rooms,
 		E2EE: e2ee.New(e2ee.Deps{Server: "hs", Store: r.store, Hub: r.hub, Clock: r.clock, Log: log}),
 	})

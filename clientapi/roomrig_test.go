@@ -25,7 +25,7 @@ func newRoomRig(t *testing.T) *rig {
 	r := newRig(t)
 	rooms := roomserver.New(roomserver.Config{
 		Name: "hs", DefaultVersion: "11", KeyID: "ed25519:1", Key: ed25519.NewKeyFromSeed([]byte("01234567890123456789012345678901")),
-	}, roomserver.Peers{}, r.store, r.hub, account.NewNotifier(push.NewBook(push.Options{})), r.clock, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	}, roomserver.Peers{}, r.store, r.hub, account.NewNotifier(push.NewBook(push.Options{}), nil), r.clock, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	handler, err := web.New(web.Options{Auth: r.accounts, Clock: r.clock, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
 		New(Deps{
 			Config: r.config, Accounts: r.accounts, Directory: r.newDirectory(), Store: r.store, Rooms: rooms, Clock: r.clock,

@@ -48,7 +48,7 @@ func BenchmarkFanout(b *testing.B) {
 		}
 		h.Ring(pos, keys...)
 	}
-	edus := edu.New(store, h, account.NewNotifier(push.NewBook(push.Options{})), clock.Real(), edu.Options{})
+	edus := edu.New(store, h, account.NewNotifier(push.NewBook(push.Options{}), nil), clock.Real(), edu.Options{})
 	api := New(Deps{Store: store, Clock: clock.Real(), EDUs: edus, Syncer: syncer.New(store, h, edus, nil, clock.Real(), nil)})
 	handler, err := web.New(web.Options{Auth: byToken{}}, api.syncRoutes())
 	if err != nil {

@@ -402,6 +402,9 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 		case m.Membership == spec.Join && at < 0:
 			joined = append(slices.Clip(joined), now)
 			h.joiners = append(h.joiners, user)
+			if err := h.tx.SetUnread(user, room, storage.Unread{}); err != nil {
+				return err
+			}
 		case m.Membership == spec.Join:
 			joined = slices.Clone(joined)
 			joined[at] = now

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/hearthd/hearth/internal/account"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
 
@@ -19,6 +21,7 @@ func BenchmarkGrowth(b *testing.B) {
 	ctx := context.Background()
 	for _, members := range []int{10, 1000, *growthMembers} {
 		s := newServer(storagetest.Open(b))
+		s.accounts = account.NewNotifier(push.NewBook(push.Options{LegacyMentions: true}), nil)
 		room, err := s.Create(ctx, CreateRequest{Creator: alice, Preset: "public_chat"})
 		if err != nil {
 			b.Fatal(err)

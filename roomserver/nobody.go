@@ -11,6 +11,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/identity"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -49,7 +50,7 @@ func (nobody) Flush(context.Context, id.ServerName) {}
 
 func (nobody) Joined(*storage.Tx, id.UserID, int64) error { return nil }
 
-func (nobody) Notify(*storage.Tx, *storage.Event, []storage.Notification) error { return nil }
+func (nobody) Notify(*storage.Tx, *storage.Event, push.Verdict, []storage.Member) error { return nil }
 
 func (nobody) Recounted(*storage.Tx, id.UserID) error { return nil }
 

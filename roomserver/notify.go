@@ -2,6 +2,7 @@ package roomserver
 
 import (
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
@@ -15,35 +16,73 @@ func (h *head) notify(e *storage.Event) error {
 	if err != nil || len(members) == 0 {
 		return err
 	}
-	found, err := h.s.accounts.Notifications(&h.tx.ReadTx, h.room(), e, members)
-	if err != nil || len(found) == 0 {
+	v, err := h.s.accounts.Verdict(&h.tx.ReadTx, h.room(), e, members)
+	if err != nil || !v.Rest.Notify && len(v.Apart) == 0 {
 		return err
-	}
-	var plain, highlight []id.UserID
-	for _, n := range found {
-		switch {
-		case n.User == e.Sender:
-		case n.Highlight:
-			highlight = append(highlight, n.User)
-		default:
-			plain = append(plain, n.User)
-		}
 	}
 	thread, err := h.tx.ThreadOf(e)
 	if err != nil {
 		return err
 	}
-	if len(plain) > 0 {
-		if err := h.tx.CountUnread(e.Room, thread, plain, others(members, plain), false); err != nil {
+	if thread == "" {
+		err = h.countInMain(v)
+	} else {
+		err = h.countInThread(thread, v, members)
+	}
+	if err != nil {
+		return err
+	}
+	return h.s.peers.Pushers.Notify(h.tx, e, v, members)
+}
+
+// countInMain counts an event of the main timeline: once for all, and the difference for those to whom it is something else.
+func (h *head) countInMain(v push.Verdict) error {
+	all := counts(v.Rest)
+	h.room().Notified += all.notify
+	h.room().Highlighted += all.highlight
+	differ := map[tally][]id.UserID{}
+	for user, o := range v.Apart {
+		if one := counts(o); one != all {
+			d := tally{one.notify - all.notify, one.highlight - all.highlight}
+			differ[d] = append(differ[d], user)
+		}
+	}
+	for d, users := range differ {
+		if err := h.tx.CountUnread(h.room().NID, users, d.notify, d.highlight); err != nil {
 			return err
 		}
 	}
-	if len(highlight) > 0 {
-		if err := h.tx.CountUnread(e.Room, thread, highlight, others(members, highlight), true); err != nil {
+	return nil
+}
+
+func (h *head) countInThread(thread id.EventID, v push.Verdict, members []storage.Member) error {
+	users := map[tally][]id.UserID{}
+	for _, m := range members {
+		t := counts(v.Of(m.User))
+		users[t] = append(users[t], m.User)
+	}
+	for t, users := range users {
+		if t.notify == 0 {
+			continue
+		}
+		if err := h.tx.CountInThread(h.room().NID, thread, users, t.highlight > 0); err != nil {
 			return err
 		}
 	}
-	return h.s.peers.Pushers.Notify(h.tx, e, found)
+	return nil
+}
+
+// tally is how much an event adds to the counts of a user.
+type tally struct{ notify, highlight int64 }
+
+func counts(o push.Outcome) (t tally) {
+	if o.Notify {
+		t.notify = 1
+	}
+	if o.Notify && o.Highlight {
+		t.highlight = 1
+	}
+	return t
 }
 
 // readBySending marks as read what came before a user's own message in its thread: who answers has read. State is not counted as an answer,
@@ -59,24 +98,11 @@ func (h *head) readBySending(e *storage.Event) error {
 	if err != nil {
 		return err
 	}
-	some, err := h.tx.ReadThread(e.Sender, e.Room, thread)
+	some, err := h.tx.ReadThread(e.Sender, h.room(), thread)
 	if err != nil || !some {
 		return err
 	}
 	return h.s.peers.Pushers.Recounted(h.tx, e.Sender)
-}
-
-// others is the members who are not among users; both are in the same order.
-func others(members []storage.Member, users []id.UserID) []id.UserID {
-	out := make([]id.UserID, 0, len(members)-len(users))
-	for _, m := range members {
-		if len(users) > 0 && users[0] == m.User {
-			users = users[1:]
-			continue
-		}
-		out = append(out, m.User)
-	}
-	return out
 }
 
 // notifyInvited has the pushers of a user of ours told of an invite, before the membership m says so. Nobody else is told of events of rooms
@@ -96,11 +122,12 @@ func (s *Server) notifyInvited(tx *storage.Tx, room *storage.Room, e *storage.Ev
 	if err != nil || invites.From(e.Sender) != visibility.Welcome {
 		return err
 	}
-	found, err := s.accounts.Notifications(&tx.ReadTx, room, e, []storage.Member{{User: m.User, Name: m.Name}})
+	member := storage.Member{User: m.User, Name: m.Name}
+	o, err := s.accounts.Outcome(&tx.ReadTx, room, e, member)
 	if err != nil {
 		return err
 	}
-	return s.peers.Pushers.Notify(tx, e, found)
+	return s.peers.Pushers.Notify(tx, e, push.Verdict{Rest: o}, []storage.Member{member})
 }
 
 // clearUnread forgets what is unread for a user who has left the room.

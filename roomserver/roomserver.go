@@ -21,6 +21,7 @@ import (
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -36,8 +37,10 @@ type Config struct {
 
 // Accounts is what rooms need to know of users. It is joined in internal/app.
 type Accounts interface {
-	// Notifications says which members of a room an event of it notifies. It runs inside the event's transaction.
-	Notifications(tx *storage.ReadTx, room *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error)
+	// Verdict says what an event is to the members of its room who are of this server. It runs inside the event's transaction.
+	Verdict(tx *storage.ReadTx, room *storage.Room, event *storage.Event, members []storage.Member) (push.Verdict, error)
+	// Outcome says what it is to one user, who need not be in the room.
+	Outcome(tx *storage.ReadTx, room *storage.Room, event *storage.Event, member storage.Member) (push.Outcome, error)
 	// CarryOver copies what a user has set for one room (tags, push rules) to the room that replaces it.
 	CarryOver(tx *storage.Tx, user id.UserID, from, to id.RoomID) error
 }
@@ -54,8 +57,8 @@ type Peers struct {
 
 // Pushers tells the phones of our users. It is told in the transaction of what has happened.
 type Pushers interface {
-	// Notify is told of an event by its number, and of whom it notifies.
-	Notify(tx *storage.Tx, event *storage.Event, to []storage.Notification) error
+	// Notify is told of an event, and of what it is to members of its room.
+	Notify(tx *storage.Tx, event *storage.Event, v push.Verdict, members []storage.Member) error
 	// Recounted is told of a user for whom less is unread now.
 	Recounted(tx *storage.Tx, user id.UserID) error
 }

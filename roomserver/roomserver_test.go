@@ -19,6 +19,7 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -35,18 +36,28 @@ type everyone struct {
 	trips   string // over messages that have this in them; empty for none
 }
 
-func (e *everyone) Notifications(_ *storage.ReadTx, _ *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error) {
-	if event.Type != "m.room.message" {
-		return nil, nil
+func (e *everyone) Verdict(tx *storage.ReadTx, room *storage.Room, event *storage.Event, members []storage.Member) (push.Verdict, error) {
+	v := push.Verdict{Rest: push.Outcome{Notify: event.Type == "m.room.message"}, Apart: map[id.UserID]push.Outcome{}}
+	for _, m := range members {
+		o, err := e.Outcome(tx, room, event, m)
+		if err != nil {
+			return v, err
+		}
+		if m.User == event.Sender || o.Highlight {
+			v.Apart[m.User] = o
+		}
+	}
+	return v, nil
+}
+
+func (e *everyone) Outcome(_ *storage.ReadTx, _ *storage.Room, event *storage.Event, member storage.Member) (push.Outcome, error) {
+	if event.Type != "m.room.message" || member.User == event.Sender {
+		return push.Outcome{}, nil
 	}
 	if e.trips != "" && strings.Contains(string(event.Content()), e.trips) {
-		return nil, errors.New("this cannot be counted")
+		return push.Outcome{}, errors.New("this cannot be counted")
 	}
-	var out []storage.Notification
-	for _, m := range members {
-		out = append(out, storage.Notification{User: m.User, Highlight: strings.Contains(string(event.Content()), m.User.Localpart())})
-	}
-	return out, nil
+	return push.Outcome{Notify: true, Highlight: strings.Contains(string(event.Content()), member.User.Localpart())}, nil
 }
 
 func (e *everyone) CarryOver(_ *storage.Tx, _ id.UserID, from, _ id.RoomID) error {

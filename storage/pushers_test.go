@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -198,12 +199,12 @@ func TestPushesWaitInOrder(t *testing.T) {
 func TestUnreadIsAddedUpOverRooms(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		updating(t, s, func(tx *storage.Tx) error {
-			for _, u := range []storage.Unread{{Room: 1, Notify: 2}, {Room: 1, Thread: "$t", Notify: 3, Highlight: 1}, {Room: 2, Notify: 4}} {
-				if err := tx.SetUnread(alice, u); err != nil {
-					return err
-				}
-			}
-			return tx.SetUnread(bob, storage.Unread{Room: 1, Notify: 1})
+			one, two := &storage.Room{ID: "!one:hs", Version: "11"}, &storage.Room{ID: "!two:hs", Version: "11"}
+			return errors.Join(tx.AddRoom(one), tx.AddRoom(two),
+				tx.SetUnread(alice, one, storage.Unread{Notify: 2}),
+				tx.SetUnread(alice, one, storage.Unread{Thread: "$t", Notify: 3, Highlight: 1}),
+				tx.SetUnread(alice, two, storage.Unread{Notify: 4}),
+				tx.SetUnread(bob, one, storage.Unread{Notify: 1}))
 		})
 		for user, want := range map[id.UserID]int64{alice: 9, bob: 1, "@nobody:hs": 0} {
 			if diff := cmp.Diff(want, found(t, s, func(tx *storage.ReadTx) (int64, error) { return tx.UnreadTotal(user) })); diff != "" {

@@ -18,6 +18,8 @@ type Room struct {
 	Extremities []Extremity
 	LastPos     int64 // of the newest accepted event
 	Published   bool  // in the room directory
+	Notified    int64 // events of the main timeline that have notified everybody, see Unread
+	Highlighted int64 // the same of highlights
 	Summary     RoomSummary
 }
 
@@ -44,7 +46,7 @@ type RoomSummary struct {
 }
 
 const roomColumns = `nid, room_id, version, state, extremities, last_pos, published, name, topic, canonical_alias, avatar_url, join_rule,
-	history_visibility, guest_access, room_type, encryption, successor, joined, invited`
+	history_visibility, guest_access, room_type, encryption, successor, joined, invited, notified, highlighted`
 
 func scanRoom(r rowScanner) (*Room, error) {
 	var (
@@ -54,7 +56,7 @@ func scanRoom(r rowScanner) (*Room, error) {
 	)
 	err := r.Scan(&room.NID, &room.ID, &room.Version, &room.State, &extremities, &room.LastPos, &room.Published, &s.Name, &s.Topic,
 		&s.CanonicalAlias, &s.AvatarURL, &s.JoinRule, &s.HistoryVisibility, &s.GuestAccess, &s.Type, &s.Encryption, &s.Successor,
-		&s.Joined, &s.Invited)
+		&s.Joined, &s.Invited, &room.Notified, &room.Highlighted)
 	if err != nil {
 		return nil, err
 	}
@@ -135,13 +137,14 @@ func (tx *Tx) SetRoomVersion(room int64, version gomatrixserverlib.RoomVersion) 
 	return err
 }
 
-// SaveRoomHead writes what every event changes: state, extremities and last position.
+// SaveRoomHead writes what every event changes: state, extremities, last position, and whom it has notified.
 func (tx *Tx) SaveRoomHead(room *Room) error {
 	ext, err := json.Marshal(room.Extremities)
 	if err != nil {
 		return fmt.Errorf("write the extremities of %s: %w", room.ID, err)
 	}
-	_, err = tx.exec(`update rooms set state = $2, extremities = $3, last_pos = $4 where nid = $1`, room.NID, room.State, string(ext), room.LastPos)
+	_, err = tx.exec(`update rooms set state = $2, extremities = $3, last_pos = $4, notified = $5, highlighted = $6 where nid = $1`,
+		room.NID, room.State, string(ext), room.LastPos, room.Notified, room.Highlighted)
 	return err
 }
 

@@ -243,22 +243,6 @@ func TestReceiptsMoveForwardOnly(t *testing.T) {
 	})
 }
 
-func TestUnreadRooms(t *testing.T) {
-	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
-		updating(t, s, func(tx *storage.Tx) error {
-			if err := tx.CountUnread(1, "", []id.UserID{aliceOne, bobOne}, nil, true); err != nil {
-				return err
-			}
-			return tx.CountUnread(2, "$root", []id.UserID{aliceOne}, nil, false)
-		})
-		viewing(t, s, func(tx *storage.ReadTx) error {
-			got, err := tx.UnreadRooms(aliceOne)
-			same(t, "unread", map[int64][]storage.Unread{1: {{Room: 1, Notify: 1, Highlight: 1}}, 2: {{Room: 2, Thread: "$root", Notify: 1}}}, got)
-			return err
-		})
-	})
-}
-
 // TestMembershipsAreNeverStale plays the ways in which the cache of MembershipsOf could lie.
 func TestMembershipsAreNeverStale(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {

@@ -95,7 +95,22 @@ func newSQLiteConn(path string) (*sqliteConn, error) {
 		return nil, errors.Join(err, c.close())
 	}
 	lite.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
+	if rc := c.keepPlans(); rc != lite.SQLITE_OK {
+		err := c.error(rc)
+		return nil, errors.Join(err, c.close())
+	}
 	return c, nil
+}
+
+// keepPlans has statements planned once, without looking at their arguments. Otherwise a statement in which an argument is compared with a
+// column that an index has a condition on (pos > $2, and an index where pos > 0) is compiled anew each time it is run.
+func (c *sqliteConn) keepPlans() int32 {
+	on := libc.NewVaList(int32(1), uintptr(0)) // and nobody is to be told what it was
+	if on == 0 {
+		return lite.SQLITE_NOMEM
+	}
+	defer libc.Xfree(c.tls, on)
+	return lite.Xsqlite3_db_config(c.tls, c.db, lite.SQLITE_DBCONFIG_ENABLE_QPSG, on)
 }
 
 // cBytes is n bytes of memory that belongs to SQLite, which the garbage collector neither moves nor knows.

@@ -21,6 +21,9 @@ type ReadTx struct {
 	err     error // the first statement that failed; the transaction cannot succeed any more
 }
 
+// Writing reports whether the transaction is an Update: it may see what is not committed yet.
+func (tx *ReadTx) Writing() bool { return tx.writer != nil }
+
 // Tx is a ReadTx that can also change things. What it changes becomes visible to others, and durable, all at once.
 type Tx struct {
 	ReadTx

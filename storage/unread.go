@@ -1,24 +1,25 @@
 package storage
 
 import (
-	"encoding/json"
-
 	"github.com/hearthd/hearth/internal/id"
 )
 
 // Unread is how much a user has not read in one thread of a room; Thread is empty for the main timeline.
+//
+// Most events notify all who are in a room. Those of the main timeline are counted once, in the room's row (Room.Notified), and of a user is kept
+// by how much their own count differs from that: what the room had counted when they came or had read everything, and what was counted for them
+// alone. In threads everybody has a count of their own.
 type Unread struct {
 	Room              int64
 	Thread            id.EventID
 	Notify, Highlight int64
 }
 
-// Notification says that an event notifies a user.
-type Notification struct {
-	User      id.UserID
-	Highlight bool
-	Actions   json.RawMessage // of the push rule that matched, for pushers; shared: nobody may change it
-}
+// unreadCounts is the columns of unread u, as counts, beside rooms r; unreadSome is the condition that there is anything.
+const (
+	unreadCounts = `u.notify + case when u.thread = '' then r.notified else 0 end, u.highlight + case when u.thread = '' then r.highlighted else 0 end`
+	unreadSome   = `(u.thread <> '' or u.notify + r.notified > 0)`
+)
 
 // UnreadOf is the counts of one user in one room that are not 0.
 func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
@@ -26,58 +27,8 @@ func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
 		u := Unread{Room: room}
 		err := r.Scan(&u.Thread, &u.Notify, &u.Highlight)
 		return u, err
-	}, `select thread, notify, highlight from unread where user_id = $1 and room = $2`, string(user), room)
-}
-
-// CountUnread counts one more event of a thread for users, as a highlight or not. others is the members of the room who are not among them.
-func (tx *Tx) CountUnread(room int64, thread id.EventID, users, others []id.UserID, highlight bool) error {
-	h := 0
-	if highlight {
-		h = 1
-	}
-	then := `do update set notify = unread.notify + 1, highlight = unread.highlight + excluded.highlight`
-	if thread == "" && 4*len(others) < len(users) {
-		// The rows of nearly everybody lie side by side. The others are taken back: a condition with a list would have SQLite go through all rows
-		// twice. Who has read everything has no row, and gets one below.
-		counted, err := tx.exec(`update unread set notify = notify + 1, highlight = highlight + $2 where room = $1 and thread = ''`, room, h)
-		if err != nil {
-			return err
-		}
-		back, err := tx.exec(`update unread set notify = notify - 1, highlight = highlight - $2
-			where room = $1 and thread = '' and `+tx.inTexts("user_id", 3), room, h, list(others))
-		if err != nil || counted-back == int64(len(users)) {
-			return err
-		}
-		then = `do nothing`
-	}
-	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight)
-		select value, cast($2 as bigint), $3, 1, cast($4 as bigint) from `+tx.texts(1)+` l where true
-		on conflict (room, thread, user_id) `+then, list(users), room, string(thread), h)
-	return err
-}
-
-// SetUnread replaces the counts of one user in one thread.
-func (tx *Tx) SetUnread(user id.UserID, u Unread) error {
-	if u.Notify == 0 && u.Highlight == 0 {
-		_, err := tx.ReadThread(user, u.Room, u.Thread)
-		return err
-	}
-	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight) values ($1, $2, $3, $4, $5)
-		on conflict (room, thread, user_id) do update set notify = excluded.notify, highlight = excluded.highlight`,
-		string(user), u.Room, string(u.Thread), u.Notify, u.Highlight)
-	return err
-}
-
-// ReadThread sets the counts of one user in one thread of a room to 0, and reports whether they were something else.
-func (tx *Tx) ReadThread(user id.UserID, room int64, thread id.EventID) (bool, error) {
-	n, err := tx.exec(`delete from unread where room = $1 and thread = $2 and user_id = $3`, room, string(thread), string(user))
-	return n > 0, err
-}
-
-// ClearUnread forgets all counts of one user in one room, which the user has left.
-func (tx *Tx) ClearUnread(user id.UserID, room int64) error {
-	_, err := tx.exec(`delete from unread where user_id = $1 and room = $2`, string(user), room)
-	return err
+	}, `select u.thread, `+unreadCounts+` from unread u join rooms r on r.nid = u.room
+		where u.user_id = $1 and u.room = $2 and `+unreadSome, string(user), room)
 }
 
 // UnreadRooms is UnreadOf for all rooms of a user.
@@ -85,7 +36,8 @@ func (tx *ReadTx) UnreadRooms(user id.UserID) (map[int64][]Unread, error) {
 	rows, err := collect(tx, func(r rowScanner) (u Unread, err error) {
 		err = r.Scan(&u.Room, &u.Thread, &u.Notify, &u.Highlight)
 		return u, err
-	}, `select room, thread, notify, highlight from unread where user_id = $1`, string(user))
+	}, `select u.room, u.thread, `+unreadCounts+` from unread u join rooms r on r.nid = u.room
+		where u.user_id = $1 and `+unreadSome, string(user))
 	out := map[int64][]Unread{}
 	for _, u := range rows {
 		out[u.Room] = append(out[u.Room], u)
@@ -95,6 +47,60 @@ func (tx *ReadTx) UnreadRooms(user id.UserID) (map[int64][]Unread, error) {
 
 // UnreadTotal is how many events a user has not read in all rooms together.
 func (tx *ReadTx) UnreadTotal(user id.UserID) (n int64, err error) {
-	err = tx.queryRow(`select coalesce(sum(notify), 0) from unread where user_id = $1`, string(user)).Scan(&n)
+	err = tx.queryRow(`select coalesce(sum(u.notify + case when u.thread = '' then r.notified else 0 end), 0)
+		from unread u join rooms r on r.nid = u.room where u.user_id = $1`, string(user)).Scan(&n)
 	return n, err
+}
+
+// CountUnread counts events of the main timeline of a room for some users alone: more of them than of the room's own count, or fewer.
+func (tx *Tx) CountUnread(room int64, users []id.UserID, notify, highlight int64) error {
+	_, err := tx.exec(`update unread set notify = notify + $2, highlight = highlight + $3
+		where room = $1 and thread = '' and `+tx.inTexts("user_id", 4), room, notify, highlight, list(users))
+	return err
+}
+
+// CountInThread counts one more event of a thread for users.
+func (tx *Tx) CountInThread(room int64, thread id.EventID, users []id.UserID, highlight bool) error {
+	h := 0
+	if highlight {
+		h = 1
+	}
+	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight)
+		select value, cast($2 as bigint), $3, 1, cast($4 as bigint) from `+tx.texts(1)+` l where true
+		on conflict (room, thread, user_id) do update set notify = unread.notify + 1, highlight = unread.highlight + excluded.highlight`,
+		list(users), room, string(thread), h)
+	return err
+}
+
+// SetUnread replaces the counts of one user in one thread of a room. Who comes into a room is set to 0 in its main timeline, and counts from there.
+func (tx *Tx) SetUnread(user id.UserID, room *Room, u Unread) error {
+	if u.Thread == "" {
+		u.Notify, u.Highlight = u.Notify-room.Notified, u.Highlight-room.Highlighted
+	} else if u.Notify == 0 && u.Highlight == 0 {
+		_, err := tx.ReadThread(user, room, u.Thread)
+		return err
+	}
+	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight) values ($1, $2, $3, $4, $5)
+		on conflict (room, thread, user_id) do update set notify = excluded.notify, highlight = excluded.highlight`,
+		string(user), room.NID, string(u.Thread), u.Notify, u.Highlight)
+	return err
+}
+
+// ReadThread sets the counts of one user in one thread of a room to 0, and reports whether they were something else.
+func (tx *Tx) ReadThread(user id.UserID, room *Room, thread id.EventID) (some bool, err error) {
+	var n int64
+	if thread == "" {
+		n, err = tx.exec(`update unread set notify = $3, highlight = $4
+			where room = $1 and thread = '' and user_id = $2 and (notify <> $3 or highlight <> $4)`,
+			room.NID, string(user), -room.Notified, -room.Highlighted)
+	} else {
+		n, err = tx.exec(`delete from unread where room = $1 and thread = $2 and user_id = $3`, room.NID, string(thread), string(user))
+	}
+	return n > 0, err
+}
+
+// ClearUnread forgets all counts of one user in one room, which the user has left.
+func (tx *Tx) ClearUnread(user id.UserID, room int64) error {
+	_, err := tx.exec(`delete from unread where user_id = $1 and room = $2`, string(user), room)
+	return err
 }

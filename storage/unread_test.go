@@ -1,117 +1,117 @@
 package storage_test
 
 import (
-	"errors"
-	"slices"
-	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
 
-func TestUnreadIsCountedByThread(t *testing.T) {
+func TestUnread(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
-		members := []id.UserID{aliceOne, bobOne}
-		count := func(room int64, thread id.EventID, highlight bool, users ...id.UserID) {
+		one, two := &storage.Room{ID: "!one:one", Version: "11"}, &storage.Room{ID: "!two:one", Version: "11"}
+		update := func(fn func(tx *storage.Tx) error) {
 			t.Helper()
-			others := slices.DeleteFunc(slices.Clone(members), func(u id.UserID) bool { return slices.Contains(users, u) })
-			updating(t, s, func(tx *storage.Tx) error { return tx.CountUnread(room, thread, users, others, highlight) })
+			updating(t, s, fn)
 		}
-		want := func(user id.UserID, room int64, want ...storage.Unread) {
+		// said has an event that notifies everybody in the room but some.
+		said := func(room *storage.Room, highlight int64, but ...id.UserID) {
+			t.Helper()
+			update(func(tx *storage.Tx) error {
+				room.Notified, room.Highlighted = room.Notified+1, room.Highlighted+highlight
+				if err := tx.CountUnread(room.NID, but, -1, -highlight); err != nil {
+					return err
+				}
+				return tx.SaveRoomHead(room)
+			})
+		}
+		come := func(user id.UserID, room *storage.Room) {
+			t.Helper()
+			update(func(tx *storage.Tx) error { return tx.SetUnread(user, room, storage.Unread{}) })
+		}
+		want := func(when string, user id.UserID, want ...storage.Unread) {
 			t.Helper()
 			viewing(t, s, func(tx *storage.ReadTx) error {
-				got, err := tx.UnreadOf(user, room)
-				slices.SortFunc(got, func(a, b storage.Unread) int { return strings.Compare(string(a.Thread), string(b.Thread)) })
-				same(t, string(user), append([]storage.Unread{}, want...), got)
-				return err
-			})
-		}
-		count(1, "", false, aliceOne, bobOne)
-		count(1, "", true, aliceOne)
-		count(1, "$t", false, aliceOne)
-		count(2, "", true, aliceOne)
-		main, thread := storage.Unread{Room: 1, Notify: 2, Highlight: 1}, storage.Unread{Room: 1, Thread: "$t", Notify: 1}
-		want(aliceOne, 1, main, thread)
-		want(aliceOne, 2, storage.Unread{Room: 2, Notify: 1, Highlight: 1})
-		want(bobOne, 1, storage.Unread{Room: 1, Notify: 1})
-		want(eveOne, 1)
-		updating(t, s, func(tx *storage.Tx) error {
-			main = storage.Unread{Room: 1, Notify: 7, Highlight: 3}
-			if err := tx.SetUnread(aliceOne, main); err != nil {
-				return err
-			}
-			return tx.SetUnread(bobOne, storage.Unread{Room: 1})
-		})
-		want(aliceOne, 1, main, thread)
-		want(bobOne, 1)
-		for _, some := range []bool{true, false} {
-			updating(t, s, func(tx *storage.Tx) error {
-				got, err := tx.ReadThread(aliceOne, 1, "$t")
-				same(t, "there was something", some, got)
-				return err
-			})
-		}
-		want(aliceOne, 1, main)
-		updating(t, s, func(tx *storage.Tx) error { return tx.ClearUnread(aliceOne, 1) })
-		want(aliceOne, 1)
-		want(aliceOne, 2, storage.Unread{Room: 2, Notify: 1, Highlight: 1})
-	})
-}
-
-// An event that concerns nearly everybody takes another way than one for a few.
-func TestUnreadIsCountedForNearlyEverybody(t *testing.T) {
-	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
-		var users []id.UserID
-		for _, name := range "abcdefghij" {
-			users = append(users, id.UserID("@"+string(name)+":one"))
-		}
-		count := func(others ...id.UserID) {
-			t.Helper()
-			rest := slices.DeleteFunc(slices.Clone(users), func(u id.UserID) bool { return slices.Contains(others, u) })
-			updating(t, s, func(tx *storage.Tx) error {
-				return errors.Join(tx.CountUnread(1, "", rest, others, false), tx.CountUnread(2, "", users, nil, false))
-			})
-		}
-		want := map[id.UserID]int64{}
-		check := func(when string) {
-			t.Helper()
-			viewing(t, s, func(tx *storage.ReadTx) error {
-				got := map[id.UserID]int64{}
-				for _, u := range users {
-					list, err := tx.UnreadOf(u, 1)
+				var got, all []storage.Unread
+				total := int64(0)
+				for _, room := range []*storage.Room{one, two} {
+					some, err := tx.UnreadOf(user, room.NID)
 					if err != nil {
 						return err
 					}
-					for _, l := range list {
-						got[u] = l.Notify
+					got = append(got, some...)
+				}
+				rooms, err := tx.UnreadRooms(user)
+				for _, some := range rooms {
+					all = append(all, some...)
+				}
+				for _, u := range want {
+					total += u.Notify
+				}
+				anyOrder := cmpopts.SortSlices(func(a, b storage.Unread) bool { return a.Room < b.Room || a.Room == b.Room && a.Thread < b.Thread })
+				for _, list := range [][]storage.Unread{got, all} {
+					if diff := cmp.Diff(want, list, anyOrder, cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("%s, of %s: %s", when, user, diff)
 					}
 				}
-				same(t, when, want, got)
-				return nil
+				sum, terr := tx.UnreadTotal(user)
+				same(t, when+", together", total, sum)
+				if err == nil {
+					err = terr
+				}
+				return err
 			})
 		}
-		everybodyBut := func(others ...id.UserID) {
-			count(others...)
-			for _, u := range users {
-				if !slices.Contains(others, u) {
-					want[u]++
-				}
+		update(func(tx *storage.Tx) error {
+			if err := tx.AddRoom(one); err != nil {
+				return err
+			}
+			return tx.AddRoom(two)
+		})
+		come(aliceOne, one)
+		come(aliceOne, two)
+		want("at first", aliceOne)
+		said(one, 0)
+		said(one, 1)
+		come(bobOne, one)
+		want("of what all should see", aliceOne, storage.Unread{Room: one.NID, Notify: 2, Highlight: 1})
+		want("before having come", bobOne)
+		said(one, 0, aliceOne)
+		want("of what is not for them", aliceOne, storage.Unread{Room: one.NID, Notify: 2, Highlight: 1})
+		want("having come", bobOne, storage.Unread{Room: one.NID, Notify: 1})
+		want("never having been there", eveOne)
+		update(func(tx *storage.Tx) error {
+			if err := tx.CountInThread(one.NID, "$t", []id.UserID{aliceOne, bobOne}, false); err != nil {
+				return err
+			}
+			return tx.CountInThread(one.NID, "$t", []id.UserID{aliceOne}, true)
+		})
+		said(two, 0)
+		main := storage.Unread{Room: one.NID, Notify: 2, Highlight: 1}
+		thread, other := storage.Unread{Room: one.NID, Thread: "$t", Notify: 2, Highlight: 1}, storage.Unread{Room: two.NID, Notify: 1}
+		want("in a thread and another room", aliceOne, main, thread, other)
+		want("in a thread", bobOne, storage.Unread{Room: one.NID, Notify: 1}, storage.Unread{Room: one.NID, Thread: "$t", Notify: 1})
+		update(func(tx *storage.Tx) error { return tx.SetUnread(aliceOne, one, storage.Unread{Notify: 1}) })
+		want("having read some", aliceOne, storage.Unread{Room: one.NID, Notify: 1}, thread, other)
+		for _, thread := range []id.EventID{"", "$t"} {
+			for _, some := range []bool{true, false} {
+				update(func(tx *storage.Tx) error {
+					got, err := tx.ReadThread(aliceOne, one, thread)
+					same(t, "there was something in "+string(thread), some, got)
+					return err
+				})
 			}
 		}
-		everybodyBut(users[3])
-		check("when nobody had anything unread")
-		everybodyBut(users[0])
-		check("when one had not")
-		updating(t, s, func(tx *storage.Tx) error {
-			return errors.Join(tx.SetUnread(users[5], storage.Unread{Room: 1}), tx.ClearUnread(users[6], 1))
-		})
-		delete(want, users[5])
-		delete(want, users[6])
-		check("after one has read everything and one has left")
-		users = slices.Delete(users, 6, 7)
-		everybodyBut()
-		check("of those who are left")
+		want("having read all", aliceOne, other)
+		said(one, 1)
+		want("after that", aliceOne, storage.Unread{Room: one.NID, Notify: 1, Highlight: 1}, other)
+		update(func(tx *storage.Tx) error { return tx.ClearUnread(aliceOne, one.NID) })
+		said(one, 0)
+		want("having left", aliceOne, other)
+		want("who stayed", bobOne, storage.Unread{Room: one.NID, Notify: 3, Highlight: 1}, storage.Unread{Room: one.NID, Thread: "$t", Notify: 1})
 	})
 }

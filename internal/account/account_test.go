@@ -46,7 +46,7 @@ func newService(t testing.TB, s *storage.Store, leaver RoomLeaver) (*Service, *c
 	c := clock.NewFake(time.UnixMilli(1_800_000_000_000))
 	h, log := hub.New(0), slog.New(slog.DiscardHandler)
 	svc, err := New(Deps{
-		Notifier: NewNotifier(push.NewBook(push.Options{})), Store: s, Hub: h, Config: config.NewLive(cfg), Clock: c, Log: log, Rooms: leaver,
+		Notifier: NewNotifier(push.NewBook(push.Options{}), nil), Store: s, Hub: h, Config: config.NewLive(cfg), Clock: c, Log: log, Rooms: leaver,
 		E2EE: e2ee.New(e2ee.Deps{Server: "hs", Store: s, Hub: h, Clock: c, Log: log}),
 	})
 	if err != nil {

@@ -10,19 +10,21 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/internal/visibility"
 	"github.com/hearthd/hearth/storage"
 )
 
-// Notifier applies the push rules of users to events. It keeps the compiled rules of recent users; the Service that changes them drops
-// them here.
+// Notifier applies the push rules of users to events. It keeps the compiled rules of recent users, and who is who in recent rooms; the Service
+// that changes the rules drops them here.
 type Notifier struct {
 	book *push.Book
 
-	mu    sync.Mutex
-	users map[id.UserID]*listener
+	mu        sync.Mutex
+	users     map[id.UserID]*listener
+	audiences audiences
 }
 
 // listener is what decides about one user's notifications.
@@ -32,36 +34,51 @@ type listener struct {
 	threads bool // the user subscribes to threads, or does not want to
 }
 
+// plain reports whether events are to the user what they are to everybody who has changed nothing.
+func (l *listener) plain(b *push.Book) bool {
+	return b.Plain(l.program) && len(l.ignored) == 0 && !l.threads
+}
+
 // maxListeners bounds the users whose compiled rules are kept; most share one program, so an entry is small.
 const maxListeners = 1 << 16
 
-// NewNotifier makes a Notifier with the server's default rules.
-func NewNotifier(book *push.Book) *Notifier {
-	return &Notifier{book: book, users: map[id.UserID]*listener{}}
+// NewNotifier makes a Notifier with the server's default rules. memory is what it keeps rooms in; nil: the default.
+func NewNotifier(book *push.Book, memory *budget.Memory) *Notifier {
+	return &Notifier{book: book, users: map[id.UserID]*listener{}, audiences: newAudiences(memory.Share(budget.Audiences))}
 }
 
-// Notifications says which members of a room an event of it notifies.
+// Verdict says what an event of a room is to members of it: all who are there of this server, in a list that is never changed in place. What it
+// costs follows those who have rules of their own, and those whom the event names. It is for Updates.
 //
 // Spec: client-server-api#push-notifications
-func (n *Notifier) Notifications(tx *storage.ReadTx, room *storage.Room, e *storage.Event, members []storage.Member) ([]storage.Notification, error) {
+func (n *Notifier) Verdict(tx *storage.ReadTx, room *storage.Room, e *storage.Event, members []storage.Member) (push.Verdict, error) {
 	v, err := newEvaluation(tx, room, e)
+	if err != nil || len(members) == 0 {
+		return push.Verdict{}, err
+	}
+	a, err := n.audience(tx, room.NID, members)
 	if err != nil {
-		return nil, err
+		return push.Verdict{}, err
 	}
-	var out []storage.Notification
-	for _, m := range members {
-		l, err := n.listener(tx, m.User)
-		if err != nil {
-			return nil, err
+	out := push.Verdict{Rest: v.pass.Rest(n.book), Apart: map[id.UserID]push.Outcome{}}
+	judge := func(user id.UserID) {
+		name, ok := a.names[user]
+		if _, done := out.Apart[user]; done || !ok {
+			return
 		}
-		if l.ignored.Has(e.Sender) {
-			continue
+		l, lerr := n.listener(tx, user)
+		if lerr != nil {
+			err = errors.Join(err, lerr)
+			return
 		}
-		if o := v.of(l, m); o.Notify {
-			out = append(out, storage.Notification{User: m.User, Highlight: o.Highlight, Actions: o.Actions})
-		}
+		out.Apart[user] = v.of(l, e.Sender, storage.Member{User: user, Name: name})
 	}
-	return out, v.failed
+	judge(e.Sender)
+	for user := range a.apart {
+		judge(user)
+	}
+	v.pass.Named(n.book, &a.index, judge)
+	return out, errors.Join(err, v.failed)
 }
 
 // evaluation is one event before the push rules of several users. failed is what went wrong while a rule was looked at.
@@ -111,26 +128,25 @@ func subscriptions(tx *storage.ReadTx, e *storage.Event) (map[id.UserID]push.Sub
 	return out, err
 }
 
-func (v *evaluation) of(l *listener, m storage.Member) push.Outcome {
+func (v *evaluation) of(l *listener, sender id.UserID, m storage.Member) push.Outcome {
+	if l.ignored.Has(sender) {
+		return push.Outcome{}
+	}
 	v.threads = l.threads
 	return v.pass.Evaluate(l.program, push.Recipient{ID: m.User, DisplayName: m.Name})
 }
 
-// Outcome is what one user's push rules make of an event, actions included.
+// Outcome is what one user's push rules make of an event.
 func (n *Notifier) Outcome(tx *storage.ReadTx, room *storage.Room, e *storage.Event, member storage.Member) (push.Outcome, error) {
 	v, err := newEvaluation(tx, room, e)
 	if err != nil {
 		return push.Outcome{}, err
 	}
-	// Of a View that began before a change, and is not over when the change is forgotten here, nothing may be kept.
-	l := n.known(member.User)
-	if l == nil {
-		l, err = n.load(tx, member.User)
-	}
-	if err != nil || l.ignored.Has(e.Sender) {
+	l, err := n.listener(tx, member.User)
+	if err != nil {
 		return push.Outcome{}, err
 	}
-	return v.of(l, member), v.failed
+	return v.of(l, e.Sender, member), v.failed
 }
 
 // notificationPower is the sender's level and what notifications need. Of a room that is not here nobody has any power.
@@ -183,15 +199,16 @@ func notificationPower(tx *storage.ReadTx, room *storage.Room, sender id.UserID)
 	return p, nil
 }
 
-// listener finds what decides about a user's notifications, from memory where possible. It is for Updates. One may see account data that is
-// not committed yet; what it reads is dropped by the commit, because that forgets the user after the entry was made.
+// listener finds what decides about a user's notifications, from memory where possible. Only what an Update reads is kept: one may see account
+// data that is not committed yet, but that is dropped by the commit, because that forgets the user after the entry was made. A View may have
+// begun before a change, and be over after the change is forgotten here.
 func (n *Notifier) listener(tx *storage.ReadTx, user id.UserID) (*listener, error) {
 	if l := n.known(user); l != nil {
 		return l, nil
 	}
 	l, err := n.load(tx, user)
-	if err != nil {
-		return nil, err
+	if err != nil || !tx.Writing() {
+		return l, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -232,6 +249,7 @@ func (n *Notifier) Forget(user id.UserID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.users, user)
+	n.audiences.forget(user)
 }
 
 // CarryOver copies the tags, the push rules and the place among direct chats that a user has given one room to the room that replaces it.

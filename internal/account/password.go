@@ -27,6 +27,9 @@ const maxPassword = 1024
 // hashRest is how long the memory for hashes is kept for the next one.
 const hashRest = time.Second
 
+// hashGarbage is what a hash must be computed in, in KiB, to be worth collecting by itself.
+const hashGarbage = 1 << 10
+
 const (
 	saltBytes = 16
 	hashBytes = 32
@@ -78,6 +81,9 @@ func (p argonParams) phc(salt, sum []byte) string {
 // server uses otherwise, and the server would be as large as that from then on. When no more hashes come, all of it is given back.
 func (h *hasher) sum(p argonParams, password string, salt []byte, size int) []byte {
 	out := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, uint32(size))
+	if p.memory < hashGarbage {
+		return out
+	}
 	if h.garbage.Add(int64(p.memory)) >= int64(h.params.memory)*int64(cap(h.slots)) {
 		h.garbage.Store(0)
 		runtime.GC()

@@ -135,7 +135,7 @@ func (a *App) build(ctx context.Context, cfg *config.Config, opts Options) error
 	if a.peers, err = a.openFederation(cfg, opts); err != nil {
 		return err
 	}
-	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true, Threads: true}))
+	notifier := account.NewNotifier(push.NewBook(push.Options{LegacyMentions: cfg.Push.LegacyMentions, Polls: true, Threads: true}), memory)
 	registry, err := appservice.Load(id.ServerName(cfg.Server.Name), cfg.Files(cfg.Appservices))
 	if err != nil {
 		return err

@@ -14,13 +14,14 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 )
 
 // Notifier applies push rules. It is joined in internal/app.
 type Notifier interface {
-	// Notifications says which of some members of a room an event of it notifies.
-	Notifications(tx *storage.ReadTx, room *storage.Room, event *storage.Event, members []storage.Member) ([]storage.Notification, error)
+	// Outcome says what an event of a room is to a member of it.
+	Outcome(tx *storage.ReadTx, room *storage.Room, event *storage.Event, member storage.Member) (push.Outcome, error)
 }
 
 // Federation tells other servers. It is joined in internal/app.

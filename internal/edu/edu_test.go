@@ -14,6 +14,7 @@ import (
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -27,14 +28,11 @@ const (
 // loud notifies everybody of every message, and highlights those with an exclamation mark.
 type loud struct{}
 
-func (loud) Notifications(_ *storage.ReadTx, _ *storage.Room, ev *storage.Event, members []storage.Member) ([]storage.Notification, error) {
-	var out []storage.Notification
-	for _, m := range members {
-		if ev.Type == "m.room.message" && m.User != ev.Sender {
-			out = append(out, storage.Notification{User: m.User, Highlight: strings.Contains(ev.Get("content.body").Str, "!")})
-		}
-	}
-	return out, nil
+func (loud) Outcome(_ *storage.ReadTx, _ *storage.Room, ev *storage.Event, m storage.Member) (push.Outcome, error) {
+	return push.Outcome{
+		Notify:    ev.Type == "m.room.message" && m.User != ev.Sender,
+		Highlight: strings.Contains(ev.Get("content.body").Str, "!"),
+	}, nil
 }
 
 // rig is a room of alice's that bob is in too.
@@ -80,7 +78,10 @@ func (r *rig) say(body string, root *storage.Event) *storage.Event {
 		thread = root.ID
 	}
 	r.update(func(tx *storage.Tx) error {
-		return tx.CountUnread(r.Row.NID, thread, []id.UserID{bob}, nil, strings.Contains(body, "!"))
+		if thread != "" {
+			return tx.CountInThread(r.Row.NID, thread, []id.UserID{bob}, strings.Contains(body, "!"))
+		}
+		return tx.CountUnread(r.Row.NID, []id.UserID{bob}, 1, int64(strings.Count(body, "!")))
 	})
 	return ev
 }

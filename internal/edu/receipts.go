@@ -202,7 +202,7 @@ func (s *Service) recount(tx *storage.Tx, room *storage.Room, member storage.Mem
 		now.Notify, now.Highlight = min(now.Notify, u.Notify), min(now.Highlight, u.Highlight)
 		if now != u {
 			changed = true
-			if err := tx.SetUnread(member.User, now); err != nil {
+			if err := tx.SetUnread(member.User, room, now); err != nil {
 				return err
 			}
 		}
@@ -254,7 +254,6 @@ func (s *Service) countAfter(tx *storage.Tx, room *storage.Room, member storage.
 	if err != nil {
 		return nil, err
 	}
-	members := []storage.Member{{User: member.User, Name: member.Name}}
 	for _, ev := range tail {
 		thread, err := tx.ThreadOf(ev)
 		if err != nil {
@@ -263,18 +262,19 @@ func (s *Service) countAfter(tx *storage.Tx, room *storage.Room, member storage.
 		if ev.Pos <= read.in(thread) || ev.Sender == member.User {
 			continue
 		}
-		found, err := s.notifier.Notifications(&tx.ReadTx, room, ev, members)
+		o, err := s.notifier.Outcome(&tx.ReadTx, room, ev, storage.Member{User: member.User, Name: member.Name})
 		if err != nil {
 			return nil, err
 		}
-		for _, n := range found {
-			c := counts[thread]
-			c.Notify++
-			if n.Highlight {
-				c.Highlight++
-			}
-			counts[thread] = c
+		if !o.Notify {
+			continue
 		}
+		c := counts[thread]
+		c.Notify++
+		if o.Highlight {
+			c.Highlight++
+		}
+		counts[thread] = c
 	}
 	return counts, nil
 }

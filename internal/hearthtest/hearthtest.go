@@ -92,6 +92,8 @@ func Start(t testing.TB, options ...Option) *Server {
 	if os.Getenv(storagetest.PostgresEnv) != "" {
 		database := storagetest.PostgresConfig(t)
 		s.cfg.Database.URL, s.cfg.Database.MaxConnections = database.URL, database.Readers
+	} else {
+		storagetest.Make(t, s.cfg.File(s.cfg.Database.Path))
 	}
 	for _, o := range options {
 		o(s)
@@ -202,7 +204,7 @@ func (s *Server) end() {
 		s.net.open(s.Name, "")
 	}
 	stop := s.stop
-	s.stop = nil
+	s.app, s.stop = nil, nil // package testing holds on to what has run as a cleanup, and so to the server
 	if err := stop(); err != nil {
 		s.t.Errorf("stop %s: %v", s.Name, err)
 	}

@@ -107,10 +107,16 @@ func (n *node) isList() bool { return n != nil && n.starts('[') }
 
 // contains reports whether the property is a list that has the value as an item.
 func (n *node) contains(s scalar) bool {
-	if !n.isList() {
-		return false
+	_, ok := n.set()[s]
+	return ok
+}
+
+// set returns the items of the property, if it is a list.
+func (n *node) set() map[scalar]struct{} {
+	if n == nil {
+		return nil
 	}
-	if !n.listed {
+	if n.isList() && !n.listed {
 		n.listed = true
 		var list []json.RawMessage
 		if json.Unmarshal(n.raw, &list) == nil {
@@ -122,8 +128,7 @@ func (n *node) contains(s scalar) bool {
 			}
 		}
 	}
-	_, ok := n.items[s]
-	return ok
+	return n.items
 }
 
 // scalar is a value that conditions can be about. Two are the same value if they are equal.

@@ -72,9 +72,7 @@ func (p *Pass) Evaluate(program *Program, to Recipient) Outcome {
 	if string(to.ID) == p.event.sender {
 		return Outcome{}
 	}
-	if p.base != program.base {
-		p.prepare(program.base)
-	}
+	p.prepare(program.base)
 	p.work = maxWork
 	if out := p.find(program, to); out != nil {
 		return *out
@@ -84,6 +82,9 @@ func (p *Pass) Evaluate(program *Program, to Recipient) Outcome {
 
 // prepare sorts out the default rules that match no user.
 func (p *Pass) prepare(b *base) {
+	if p.base == b {
+		return
+	}
 	p.base = b
 	p.work = maxWork
 	for slot := range b.rules {
@@ -193,9 +194,9 @@ func (p *Pass) holds(c *condition, to Recipient) bool {
 		return to.DisplayName != "" && p.hasWords(c.path, to.DisplayName)
 	case testSelfIs:
 		text, ok := p.event.find(c.path).text()
-		return ok && strings.EqualFold(text, string(to.ID))
+		return ok && to.ID != "" && strings.EqualFold(text, string(to.ID))
 	case testSelfIn:
-		return p.event.find(c.path).contains(textScalar(string(to.ID)))
+		return to.ID != "" && p.event.find(c.path).contains(textScalar(string(to.ID)))
 	case testSubscription:
 		return p.room.Subscription != nil && p.room.Subscription(to.ID) == c.subscription
 	case testSelfWords:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -30,11 +31,11 @@ func BenchmarkNotify(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			to := make([]storage.Notification, members)
-			actions := json.RawMessage(`["notify"]`)
+			to := make([]storage.Member, members)
+			v := push.Verdict{Rest: push.Outcome{Notify: true, Actions: json.RawMessage(`["notify"]`)}}
 			update(func(tx *storage.Tx) error {
 				for i := range to {
-					to[i] = storage.Notification{User: id.UserID(fmt.Sprintf("@u%d:one", i)), Actions: actions}
+					to[i] = storage.Member{User: id.UserID(fmt.Sprintf("@u%d:one", i))}
 					if i >= owners {
 						continue
 					}
@@ -51,7 +52,7 @@ func BenchmarkNotify(b *testing.B) {
 			b.ReportAllocs()
 			update(func(tx *storage.Tx) error {
 				for b.Loop() {
-					if err := s.Notify(tx, e, to); err != nil {
+					if err := s.Notify(tx, e, v, to); err != nil {
 						return err
 					}
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/mail"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -76,8 +77,8 @@ func New(ctx context.Context, o Options) (*Service, error) {
 // transaction, and costs next to nothing where none of the users has a pusher.
 //
 // Spec: client-server-api#push-rules
-func (s *Service) Notify(tx *storage.Tx, e *storage.Event, to []storage.Notification) error {
-	groups := s.byActions(e.Sender, to)
+func (s *Service) Notify(tx *storage.Tx, e *storage.Event, v push.Verdict, members []storage.Member) error {
+	groups := s.byActions(e.Sender, v, members)
 	if groups == nil {
 		return nil
 	}
@@ -94,19 +95,22 @@ func (s *Service) Notify(tx *storage.Tx, e *storage.Event, to []storage.Notifica
 }
 
 // byActions sorts those users who may have pushers by the actions of the rule that matched.
-func (s *Service) byActions(sender id.UserID, to []storage.Notification) map[string][]id.UserID {
+func (s *Service) byActions(sender id.UserID, v push.Verdict, members []storage.Member) map[string][]id.UserID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.owners) == 0 {
 		return nil
 	}
 	var groups map[string][]id.UserID
-	for i := range to {
-		if user := to[i].User; s.owners[user] && user != sender {
+	for _, m := range members {
+		if !s.owners[m.User] || m.User == sender {
+			continue
+		}
+		if o := v.Of(m.User); o.Notify {
 			if groups == nil {
 				groups = map[string][]id.UserID{}
 			}
-			groups[string(to[i].Actions)] = append(groups[string(to[i].Actions)], user)
+			groups[string(o.Actions)] = append(groups[string(o.Actions)], m.User)
 		}
 	}
 	return groups

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -153,14 +154,15 @@ func (r *rig) push(body string) *storage.Event {
 func (r *rig) notify(e *storage.Event, users ...id.UserID) {
 	r.t.Helper()
 	r.update(func(tx *storage.Tx) error {
-		var to []storage.Notification
+		v := push.Verdict{Rest: push.Outcome{Notify: true, Actions: json.RawMessage(`["notify",{"set_tweak":"sound","value":"default"}]`)}}
+		var members []storage.Member
 		for _, u := range users {
-			to = append(to, storage.Notification{User: u, Actions: json.RawMessage(`["notify",{"set_tweak":"sound","value":"default"}]`)})
+			members = append(members, storage.Member{User: u})
 		}
-		if err := tx.CountUnread(e.Room, "", users, nil, false); err != nil {
+		if err := tx.CountInThread(e.Room, "$thread", users, false); err != nil {
 			return err
 		}
-		return r.service.Notify(tx, e, to)
+		return r.service.Notify(tx, e, v, members)
 	})
 }
 

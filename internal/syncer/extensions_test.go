@@ -196,7 +196,7 @@ func TestSlidingReceiptsAndTyping(t *testing.T) {
 	}
 	check(t, "stopped", `[]`, typing(s.next()))
 	said := a.Message(bob, "!")
-	r.update(func(tx *storage.Tx) error { return tx.CountUnread(a.Row.NID, "", []id.UserID{alice}, nil, false) })
+	r.update(func(tx *storage.Tx) error { return tx.CountUnread(a.Row.NID, []id.UserID{alice}, 1, 0) })
 	check(t, "unread", "1", slid(s.next(), a).Get("notification_count").Raw)
 	read(alice, said)
 	check(t, "read elsewhere", "0", slid(s.next(), a).Get("notification_count").Raw)

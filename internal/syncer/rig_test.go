@@ -15,6 +15,7 @@ import (
 	"github.com/hearthd/hearth/internal/filter"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/push"
 	"github.com/hearthd/hearth/storage"
 	"github.com/hearthd/hearth/storage/storagetest"
 )
@@ -38,14 +39,11 @@ type rig struct {
 // loud notifies everybody of every message.
 type loud struct{}
 
-func (loud) Notifications(_ *storage.ReadTx, _ *storage.Room, ev *storage.Event, members []storage.Member) ([]storage.Notification, error) {
-	var out []storage.Notification
-	for _, m := range members {
-		if ev.Type == "m.room.message" && m.User != ev.Sender {
-			out = append(out, storage.Notification{User: m.User, Highlight: strings.Contains(ev.Get("content.body").Str, "!")})
-		}
-	}
-	return out, nil
+func (loud) Outcome(_ *storage.ReadTx, _ *storage.Room, ev *storage.Event, m storage.Member) (push.Outcome, error) {
+	return push.Outcome{
+		Notify:    ev.Type == "m.room.message" && m.User != ev.Sender,
+		Highlight: strings.Contains(ev.Get("content.body").Str, "!"),
+	}, nil
 }
 
 // PushRulesContent shows what is stored in a list.

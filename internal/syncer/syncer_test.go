@@ -86,10 +86,10 @@ func TestUnreadCounts(t *testing.T) {
 	c.sync()
 	threaded.sync()
 	r.update(func(tx *storage.Tx) error {
-		if err := tx.CountUnread(room.Row.NID, "", []id.UserID{alice}, nil, false); err != nil {
+		if err := tx.CountUnread(room.Row.NID, []id.UserID{alice}, 1, 0); err != nil {
 			return err
 		}
-		return tx.CountUnread(room.Row.NID, "$root", []id.UserID{alice}, nil, true)
+		return tx.CountInThread(room.Row.NID, "$root", []id.UserID{alice}, true)
 	})
 	room.Message(bob, "hi")
 	check(t, "all together", `{"highlight_count":1,"notification_count":2}`, joined(c.sync(), room).Get("unread_notifications").Raw)

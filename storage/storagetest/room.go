@@ -225,6 +225,11 @@ func (r *Room) member(tx *storage.Tx, e *storage.Event, content string) error {
 	if m.Membership == "invite" || m.Membership == "knock" {
 		m.Stripped = fmt.Sprintf(`[{"content":%s,"sender":%q,"state_key":%q,"type":"m.room.member"}]`, content, e.Sender, *e.StateKey)
 	}
+	if local && m.Membership == "join" && old.Membership != "join" {
+		if err := tx.SetUnread(m.User, r.Row, storage.Unread{}); err != nil {
+			return err
+		}
+	}
 	return tx.SetMembership(m, local)
 }
 

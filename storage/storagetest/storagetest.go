@@ -26,14 +26,20 @@ const PostgresEnv = "HEARTH_TEST_POSTGRES_URL"
 func Open(t testing.TB) *storage.Store {
 	t.Helper()
 	cfg := SQLiteConfig(t)
+	Make(t, cfg.Path)
+	return Reopen(t, cfg)
+}
+
+// Make writes the file of an empty SQLite store whose schema is up to date.
+func Make(t testing.TB, path string) {
+	t.Helper()
 	fresh, err := migrated()
 	if err == nil {
-		err = os.WriteFile(cfg.Path, fresh, 0o600)
+		err = os.WriteFile(path, fresh, 0o600)
 	}
 	if err != nil {
 		t.Fatalf("make a store: %v", err)
 	}
-	return Reopen(t, cfg)
 }
 
 // migrated is the file of an empty store. It is made once: with the race detector, to bring the schema up to date takes longer than most tests.
@@ -66,7 +72,10 @@ func OpenAny(t testing.TB) *storage.Store {
 // Each runs fn as a subtest over a fresh SQLite store and, where PostgresEnv is set, over a fresh PostgreSQL schema.
 func Each(t *testing.T, fn func(t *testing.T, s *storage.Store)) {
 	t.Helper()
-	EachConfig(t, func(t *testing.T, cfg storage.Config) { fn(t, Reopen(t, cfg)) })
+	t.Run(string(storage.SQLite), func(t *testing.T) { fn(t, Open(t)) })
+	if os.Getenv(PostgresEnv) != "" {
+		t.Run(string(storage.PostgreSQL), func(t *testing.T) { fn(t, Reopen(t, PostgresConfig(t))) })
+	}
 }
 
 // EachConfig is Each for tests that open the store themselves, for instance twice.

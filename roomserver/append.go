@@ -397,10 +397,13 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 			return err
 		}
 		at := slices.IndexFunc(joined, func(m storage.Member) bool { return m.User == user })
-		now := storage.Member{User: user, Name: m.Name}
+		now, crowd := storage.Member{User: user, Name: m.Name}, h.auth.snap.crowd
 		switch {
 		case m.Membership == spec.Join && at < 0:
 			joined = append(slices.Clip(joined), now)
+			if crowd != nil {
+				crowd = h.s.hub.With(crowd, user)
+			}
 			h.joiners = append(h.joiners, user)
 			if err := h.tx.SetUnread(user, room, storage.Unread{}); err != nil {
 				return err
@@ -410,12 +413,15 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 			joined[at] = now
 		case at >= 0:
 			joined = slices.Delete(slices.Clone(joined), at, at+1)
+			if crowd != nil {
+				crowd = crowd.Without(at)
+			}
 			if err := h.clearUnread(user); err != nil {
 				return err
 			}
 		}
 		snap := h.auth.snap
-		h.auth.snap = &snapshot{events: snap.events, joined: joined, known: true, servers: snap.servers}
+		h.auth.snap = &snapshot{events: snap.events, joined: joined, crowd: crowd, known: true, servers: snap.servers}
 	} else if err := h.countServer(user.Server(), before == spec.Join, m.Membership == spec.Join); err != nil {
 		return err
 	}
@@ -437,7 +443,7 @@ func (h *head) countServer(server id.ServerName, was, is bool) error {
 		n = -1
 	}
 	snap := h.auth.snap
-	h.auth.snap = &snapshot{events: snap.events, joined: snap.joined, known: snap.known}
+	h.auth.snap = &snapshot{events: snap.events, joined: snap.joined, crowd: snap.crowd, known: snap.known}
 	return h.tx.CountServer(h.room().NID, server, n)
 }
 
@@ -526,17 +532,11 @@ func (h *head) finish() error {
 			return err
 		}
 	}
-	joined, err := h.auth.joined()
+	crowd, err := h.crowd()
 	if err != nil {
 		return err
 	}
-	keys := make([]hub.Key, 0, len(joined)+len(h.wake)+1)
-	keys = append(keys, hub.Room(room.ID))
-	for _, m := range joined {
-		if !h.wake[m.User] {
-			keys = append(keys, hub.User(m.User))
-		}
-	}
+	keys := []hub.Key{hub.Room(room.ID)}
 	for u := range h.wake {
 		keys = append(keys, hub.User(u))
 	}
@@ -544,7 +544,7 @@ func (h *head) finish() error {
 	awake := slices.Collect(maps.Keys(h.awake))
 	h.tx.OnCommit(func() {
 		s.cache.put(state, snap)
-		s.hub.Ring(pos, keys...)
+		s.hub.RingCrowd(pos, crowd, keys...)
 		if searchable {
 			s.searchable()
 		}
@@ -553,4 +553,18 @@ func (h *head) finish() error {
 		}
 	})
 	return nil
+}
+
+// crowd is the local users in the room, for the hub.
+func (h *head) crowd() (hub.Crowd, error) {
+	joined, err := h.auth.joined()
+	if err != nil || h.auth.snap.crowd != nil {
+		return h.auth.snap.crowd, err
+	}
+	users := make([]id.UserID, len(joined))
+	for i, m := range joined {
+		users[i] = m.User
+	}
+	h.auth.snap.crowd = h.s.hub.Crowd(users...)
+	return h.auth.snap.crowd, nil
 }

@@ -8,8 +8,11 @@ type Key struct {
 	name string
 }
 
+// ofUser is the kind of keys of users.
+const ofUser = 'u'
+
 // User is everything that concerns a user on all devices.
-func User(u id.UserID) Key { return Key{'u', string(u)} }
+func User(u id.UserID) Key { return Key{ofUser, string(u)} }
 
 // Users is the keys of several users.
 func Users(users []id.UserID) []Key {

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
@@ -220,22 +219,11 @@ func (tx *ReadTx) EventsAt(nids []int64) ([]*Event, error) {
 	if len(missing) == 0 {
 		return out, nil
 	}
-	var rows []*eventRow
-	var err error
-	if len(missing) == 1 {
-		var r *eventRow
-		if r, err = scanEvent(tx.queryRow(`select `+eventColumns+` from events where nid = $1`, missing[0])); err == nil {
-			rows = append(rows, r)
-		} else if errors.Is(err, ErrNotFound) {
-			err = nil
-		}
-	} else {
-		rows, err = collect(tx, scanEvent, `select `+eventColumns+` from events where `+tx.inInts("nid", 1), list(missing))
+	where, arg := "nid = $1", any(missing[0])
+	if len(missing) > 1 {
+		where, arg = tx.inInts("nid", 1), list(missing)
 	}
-	if err != nil {
-		return nil, err
-	}
-	events, err := tx.finishAll(rows)
+	events, err := tx.loadEvents(where, arg)
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +237,15 @@ func (tx *ReadTx) EventsAt(nids []int64) ([]*Event, error) {
 		}
 	}
 	return out, nil
+}
+
+// loadEvents reads the events that fit, in no order, past the cache.
+func (tx *ReadTx) loadEvents(where string, args ...any) ([]*Event, error) {
+	rows, err := collect(tx, scanEvent, `select `+eventColumns+` from events where `+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	return tx.finishAll(rows)
 }
 
 // Span is a stretch of a room's history: after < pos <= upTo.

@@ -51,7 +51,9 @@ func (l *log) since(pos int64, most int) (keys []Key, ok bool) {
 
 // Rung is the keys that were rung after pos, some perhaps more than once, but for those of users and devices. It is not ok where the hub
 // cannot know all of them, or where they are more than most: then it is cheaper to ask for each key that matters.
-func (h *Hub) Rung(pos int64, most int) (keys []Key, ok bool) { return h.memory[durable].rung(pos, most) }
+func (h *Hub) Rung(pos int64, most int) (keys []Key, ok bool) {
+	return h.memory[durable].rung(pos, most)
+}
 
 // RungEphemeral is Rung for the ephemeral counter.
 func (h *Hub) RungEphemeral(eph int64, most int) (keys []Key, ok bool) {

@@ -117,8 +117,8 @@ func (h *Hub) RingCrowd(pos int64, crowd Crowd, keys ...Key) {
 	h.Wake(Everything())
 }
 
-// RingEphemeral is Ring for the ephemeral counter.
-func (h *Hub) RingEphemeral(eph int64, keys ...Key) { h.ring(ephemeral, eph, nil, keys) }
+// RingEphemeral is RingCrowd for the ephemeral counter.
+func (h *Hub) RingEphemeral(eph int64, crowd Crowd, keys ...Key) { h.ring(ephemeral, eph, crowd, keys) }
 
 // ring records first and wakes then: who is woken finds that there is something.
 func (h *Hub) ring(s stream, pos int64, crowd Crowd, keys []Key) {

@@ -42,7 +42,7 @@ func TestRingWakesWhoWatches(t *testing.T) {
 	if rung(other) {
 		t.Error("another key was rung")
 	}
-	h.RingEphemeral(h.NextEphemeral(), Room("!a:hs"))
+	h.RingEphemeral(h.NextEphemeral(), nil, Room("!a:hs"))
 	if !rung(w) {
 		t.Error("it was not rung for something ephemeral")
 	}
@@ -76,7 +76,7 @@ func TestWhoFollowsTheStreamHearsOfEverything(t *testing.T) {
 	h := New(0)
 	w := h.Watch(Everything())
 	defer w.Close()
-	h.RingEphemeral(h.NextEphemeral(), Room("!a:hs"))
+	h.RingEphemeral(h.NextEphemeral(), nil, Room("!a:hs"))
 	if rung(w) {
 		t.Error("typing is not part of the stream")
 	}
@@ -236,7 +236,7 @@ func TestEphemeral(t *testing.T) {
 		t.Error("something has changed before anything happened")
 	}
 	n := h.NextEphemeral()
-	h.RingEphemeral(n, k)
+	h.RingEphemeral(n, nil, k)
 	if n != 101 || h.Ephemeral() != 101 {
 		t.Errorf("the first is %d, the last %d", n, h.Ephemeral())
 	}
@@ -267,7 +267,7 @@ func TestConcurrentUse(t *testing.T) {
 					t.Error("its own ring did not wake it")
 				}
 				h.ChangedSince(k, int64(i))
-				h.RingEphemeral(h.NextEphemeral(), k)
+				h.RingEphemeral(h.NextEphemeral(), nil, k)
 				h.EphemeralSince(k, h.Ephemeral())
 				w.Close()
 			}

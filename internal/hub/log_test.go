@@ -30,7 +30,7 @@ func TestRung(t *testing.T) {
 	if d := cmp.Diff("?", names(h.Rung(10, 2))); d != "" {
 		t.Errorf("more than were asked for: %s", d)
 	}
-	h.RingEphemeral(h.NextEphemeral(), b)
+	h.RingEphemeral(h.NextEphemeral(), nil, b)
 	if d := cmp.Diff("b", names(h.RungEphemeral(100, 3))); d != "" {
 		t.Error(d)
 	}

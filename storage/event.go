@@ -66,17 +66,34 @@ func (e *Event) Get(path string) gjson.Result { return gjson.GetBytes(e.JSON, pa
 // Spec: client-server-api#room-event-format
 func (e *Event) ClientFields() []byte {
 	e.once.Do(func() {
-		r := gjson.GetManyBytes(e.JSON, "content", "origin_server_ts", "sender", "state_key", "type", "redacts", "content.redacts")
-		content, redacts := r[0].Raw, r[5].Raw
+		var content, ts, sender, key, typ, redacts string
+		gjson.ParseBytes(e.JSON).ForEach(func(name, value gjson.Result) bool {
+			switch name.Str {
+			case "content":
+				content = value.Raw
+			case "origin_server_ts":
+				ts = value.Raw
+			case "sender":
+				sender = value.Raw
+			case "state_key":
+				key = value.Raw
+			case "type":
+				typ = value.Raw
+			case "redacts":
+				redacts = value.Raw
+			}
+			return true
+		})
 		if content == "" {
 			content = "{}"
 		}
 		if e.Type == "m.room.redaction" {
 			// Clients of either generation find the target: in the content since room version 11, beside it before.
 			// Spec: client-server-api#mroomredaction
+			inside := gjson.Get(content, "redacts").Raw
 			if redacts == "" {
-				redacts = r[6].Raw
-			} else if r[6].Raw == "" && content != "{}" {
+				redacts = inside
+			} else if inside == "" && content != "{}" {
 				content = content[:len(content)-1] + `,"redacts":` + redacts + `}`
 			} else if content == "{}" {
 				content = `{"redacts":` + redacts + `}`
@@ -88,19 +105,19 @@ func (e *Event) ClientFields() []byte {
 		b = append(b, `,"event_id":"`...)
 		b = append(b, e.ID...)
 		b = append(b, `","origin_server_ts":`...)
-		b = append(b, r[1].Raw...)
+		b = append(b, ts...)
 		b = append(b, `,"sender":`...)
-		b = append(b, r[2].Raw...)
-		if r[3].Raw != "" {
+		b = append(b, sender...)
+		if key != "" {
 			b = append(b, `,"state_key":`...)
-			b = append(b, r[3].Raw...)
+			b = append(b, key...)
 		}
 		if redacts != "" && e.Type == "m.room.redaction" {
 			b = append(b, `,"redacts":`...)
 			b = append(b, redacts...)
 		}
 		b = append(b, `,"type":`...)
-		b = append(b, r[4].Raw...)
+		b = append(b, typ...)
 		e.client = b
 	})
 	return e.client
@@ -198,14 +215,7 @@ func (tx *ReadTx) EventAt(nid int64) (*Event, error) {
 // EventsAt finds events by their numbers, in that order; where there is none, the element is nil.
 func (tx *ReadTx) EventsAt(nids []int64) ([]*Event, error) {
 	out := make([]*Event, len(nids))
-	var missing []int64
-	for i, n := range nids {
-		if e, ok := tx.cachedAt(n); ok {
-			out[i] = e
-		} else {
-			missing = append(missing, n)
-		}
-	}
+	missing := tx.cachedAll(nids, out)
 	if len(missing) == 0 {
 		return out, nil
 	}

@@ -84,7 +84,15 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // ReceiptsKey is rung, beside the keys of the users concerned, when a receipt of a room has moved.
-func ReceiptsKey(room id.RoomID) hub.Key { return hub.Name('R', string(room)) }
+func ReceiptsKey(room id.RoomID) hub.Key { return hub.Name(receiptsKind, string(room)) }
+
+const receiptsKind = 'R'
+
+// ReceiptsRoom is the room of a ReceiptsKey.
+func ReceiptsRoom(k hub.Key) (id.RoomID, bool) {
+	room, ok := k.Named(receiptsKind)
+	return id.RoomID(room), ok
+}
 
 // ring takes the next value of the ephemeral counter for a change that has been made, and tells a crowd and who watches the keys.
 func (s *Service) ring(crowd hub.Crowd, keys ...hub.Key) {

@@ -26,6 +26,12 @@ func Users(users []id.UserID) []Key {
 // Room is everything that happens in a room.
 func Room(r id.RoomID) Key { return Key{'r', string(r)} }
 
+// Room is the room of a key that the function of that name made.
+func (k Key) Room() (id.RoomID, bool) { return id.RoomID(k.name), k.kind == 'r' }
+
+// Named is the name of a key that Name made with a kind.
+func (k Key) Named(kind byte) (string, bool) { return k.name, k.kind == kind }
+
 // Device is what concerns one device of a user, such as messages to it.
 func Device(u id.UserID, d id.DeviceID) Key { return Key{'d', string(u) + "\x00" + string(d)} }
 

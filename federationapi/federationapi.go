@@ -24,9 +24,9 @@ import (
 )
 
 // Rooms is what happens to rooms at the wish of other servers. Every method may refuse with a Matrix error, which goes to the other server. The
-// room's access list has been asked before.
+// room's access list has been asked before, but for Receive.
 type Rooms interface {
-	// Receive takes events of one room that a server has sent, in its order. The answer has an entry for every event that has an id; what is
+	// Receive takes events of one room that a server has sent, in its order, if the room lets the server in. The answer has an entry for every event that has an id; what is
 	// not nil is why it was not taken.
 	Receive(ctx context.Context, origin id.ServerName, room id.RoomID, pdus []json.RawMessage) map[id.EventID]error
 

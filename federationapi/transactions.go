@@ -12,16 +12,12 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/fedtypes"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
-	"github.com/hearthd/hearth/internal/pdu"
-	"github.com/hearthd/hearth/internal/serveracl"
 	"github.com/hearthd/hearth/internal/web"
-	"github.com/hearthd/hearth/storage"
 )
 
 func (a *API) transactionRoutes() []web.Route {
@@ -107,20 +103,30 @@ func (a *API) process(ctx context.Context, origin id.ServerName, t transaction) 
 		workers sync.WaitGroup
 		places  = make(chan struct{}, maxRoomsAtOnce)
 	)
-	workers.Go(func() {
-		a.guard(origin, func() { a.receiveEDUs(ctx, origin, t.edus) })
-	})
-	for _, g := range groupByRoom(t.pdus) {
+	if len(t.edus) > 0 {
+		workers.Go(func() {
+			a.guard(origin, func() { a.receiveEDUs(ctx, origin, t.edus) })
+		})
+	}
+	receive := func(g group) {
+		var errs map[id.EventID]error
+		a.guard(origin, func() { errs = a.rooms.Receive(ctx, origin, g.room, g.pdus) })
+		mu.Lock()
+		defer mu.Unlock()
+		for event, err := range errs {
+			results[event] = a.result(ctx, origin, event, err)
+		}
+	}
+	groups := groupByRoom(t.pdus)
+	for i, g := range groups {
+		if i == len(groups)-1 { // mostly the only one
+			receive(g)
+			break
+		}
 		places <- struct{}{}
 		workers.Go(func() {
 			defer func() { <-places }()
-			var errs map[id.EventID]error
-			a.guard(origin, func() { errs = a.receive(ctx, origin, g) })
-			mu.Lock()
-			defer mu.Unlock()
-			for event, err := range errs {
-				results[event] = a.result(ctx, origin, event, err)
-			}
+			receive(g)
 		})
 	}
 	workers.Wait()
@@ -161,50 +167,6 @@ func groupByRoom(pdus []json.RawMessage) []group {
 			out = append(out, group{room: room})
 		}
 		out[i].pdus = append(out[i].pdus, raw)
-	}
-	return out
-}
-
-// receive gives the events of a room to the room server, if the room lets the origin in.
-//
-// Spec: server-server-api#server-access-control-lists-acls
-func (a *API) receive(ctx context.Context, origin id.ServerName, g group) map[id.EventID]error {
-	var room *storage.Room
-	err := a.store.View(ctx, func(tx *storage.ReadTx) error {
-		var err error
-		if room, err = tx.Room(g.room); err != nil {
-			return err
-		}
-		acl, err := serveracl.In(tx, room.NID)
-		if err == nil && !acl.Allows(origin) {
-			err = errDenied
-		}
-		return err
-	})
-	switch {
-	case errors.Is(err, errDenied):
-		return refuseAll(room, g.pdus, merr.New(merr.Forbidden, "The room does not let this server in"))
-	case err != nil && !errors.Is(err, storage.ErrNotFound):
-		a.log.ErrorContext(ctx, "events not received", "origin", origin, "room", g.room, "error", err)
-		return refuseAll(room, g.pdus, merr.New(merr.Unknown, "Internal server error"))
-	}
-	return a.rooms.Receive(ctx, origin, g.room, g.pdus)
-}
-
-// refuseAll is one result for many events.
-func refuseAll(room *storage.Room, pdus []json.RawMessage, why error) map[id.EventID]error {
-	if room == nil {
-		return nil
-	}
-	version, err := gomatrixserverlib.GetRoomVersion(room.Version)
-	if err != nil {
-		return nil
-	}
-	out := map[id.EventID]error{}
-	for _, raw := range pdus {
-		if ev, err := pdu.Parse(version, raw); err == nil {
-			out[ev.ID] = why
-		}
 	}
 	return out
 }

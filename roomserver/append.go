@@ -25,6 +25,7 @@ type head struct {
 	changed map[storage.StateKey]bool
 	wake    map[id.UserID]bool     // who must look, beside the joined users
 	awake   map[id.ServerName]bool // servers for which there is something in the outbox
+	named   map[reading]*authEvent // the auth events of events of other servers
 
 	searchable bool        // there is text that the search index has yet to see
 	joiners    []id.UserID // our users who have joined
@@ -51,16 +52,14 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 	if !ok {
 		return nil, fmt.Errorf("room %s has the unknown version %q", room.ID, room.Version)
 	}
-	snap := s.cache.get(room.State)
-	if snap == nil {
-		snap = newSnapshot()
-	}
+	snap := s.remembered(tx, room.State)
 	return &head{
 		s: s, tx: tx,
 		auth:    &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
 		changed: map[storage.StateKey]bool{},
 		wake:    map[id.UserID]bool{},
 		awake:   map[id.ServerName]bool{},
+		named:   map[reading]*authEvent{},
 		guests:  room.Summary.GuestAccess,
 	}, nil
 }
@@ -397,10 +396,13 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 			return err
 		}
 		at := slices.IndexFunc(joined, func(m storage.Member) bool { return m.User == user })
-		now := storage.Member{User: user, Name: m.Name}
+		now, crowd := storage.Member{User: user, Name: m.Name}, h.auth.snap.crowd
 		switch {
 		case m.Membership == spec.Join && at < 0:
 			joined = append(slices.Clip(joined), now)
+			if crowd != nil {
+				crowd = h.s.hub.With(crowd, user)
+			}
 			h.joiners = append(h.joiners, user)
 			if err := h.tx.SetUnread(user, room, storage.Unread{}); err != nil {
 				return err
@@ -410,12 +412,15 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 			joined[at] = now
 		case at >= 0:
 			joined = slices.Delete(slices.Clone(joined), at, at+1)
+			if crowd != nil {
+				crowd = crowd.Without(at)
+			}
 			if err := h.clearUnread(user); err != nil {
 				return err
 			}
 		}
 		snap := h.auth.snap
-		h.auth.snap = &snapshot{events: snap.events, joined: joined, known: true, servers: snap.servers}
+		h.auth.snap = &snapshot{events: snap.events, joined: joined, crowd: crowd, known: true, servers: snap.servers}
 	} else if err := h.countServer(user.Server(), before == spec.Join, m.Membership == spec.Join); err != nil {
 		return err
 	}
@@ -437,7 +442,7 @@ func (h *head) countServer(server id.ServerName, was, is bool) error {
 		n = -1
 	}
 	snap := h.auth.snap
-	h.auth.snap = &snapshot{events: snap.events, joined: snap.joined, known: snap.known}
+	h.auth.snap = &snapshot{events: snap.events, joined: snap.joined, crowd: snap.crowd, known: snap.known}
 	return h.tx.CountServer(h.room().NID, server, n)
 }
 
@@ -526,25 +531,20 @@ func (h *head) finish() error {
 			return err
 		}
 	}
-	joined, err := h.auth.joined()
+	crowd, err := h.crowd()
 	if err != nil {
 		return err
 	}
-	keys := make([]hub.Key, 0, len(joined)+len(h.wake)+1)
-	keys = append(keys, hub.Room(room.ID))
-	for _, m := range joined {
-		if !h.wake[m.User] {
-			keys = append(keys, hub.User(m.User))
-		}
-	}
+	keys := []hub.Key{hub.Room(room.ID)}
 	for u := range h.wake {
 		keys = append(keys, hub.User(u))
 	}
 	s, pos, state, snap, searchable := h.s, h.last, room.State, h.auth.snap, h.searchable
 	awake := slices.Collect(maps.Keys(h.awake))
+	h.tx.Note(snapshotNote(state), snap)
 	h.tx.OnCommit(func() {
 		s.cache.put(state, snap)
-		s.hub.Ring(pos, keys...)
+		s.hub.RingCrowd(pos, crowd, keys...)
 		if searchable {
 			s.searchable()
 		}
@@ -553,4 +553,18 @@ func (h *head) finish() error {
 		}
 	})
 	return nil
+}
+
+// crowd is the local users in the room, for the hub.
+func (h *head) crowd() (hub.Crowd, error) {
+	joined, err := h.auth.joined()
+	if err != nil || h.auth.snap.crowd != nil {
+		return h.auth.snap.crowd, err
+	}
+	users := make([]id.UserID, len(joined))
+	for i, m := range joined {
+		users[i] = m.User
+	}
+	h.auth.snap.crowd = h.s.hub.Crowd(users...)
+	return h.auth.snap.crowd, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/budget"
+	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/storage"
@@ -30,6 +31,7 @@ type authEvent struct {
 type snapshot struct {
 	events  map[storage.StateKey]*authEvent
 	joined  []storage.Member // local users who are joined, once known; never changed in place
+	crowd   hub.Crowd        // of the same users in the same order, once they were rung
 	known   bool
 	servers []id.ServerName // the other servers in the room; nil while not known
 }
@@ -38,7 +40,9 @@ type snapshot struct {
 const maxAuthEvents = 512
 
 // size estimates the bytes of a snapshot. Events and names are shared with others of its room, so they count a little in each.
-func (s *snapshot) size() int { return 300 + 256*len(s.events) + 100*len(s.joined) + 32*len(s.servers) }
+func (s *snapshot) size() int {
+	return 300 + 256*len(s.events) + 100*len(s.joined) + 8*len(s.crowd) + 32*len(s.servers)
+}
 
 // snapshotCache maps the numbers of committed snapshots to what is known of them. Numbers of snapshots that were rolled back are used again,
 // so nothing is added before its commit.
@@ -103,9 +107,23 @@ func (c *snapshotCache) drop(nid int64) {
 	}
 }
 
+// snapshotNote is the key of the note about a snapshot that the Updates before, of the same commit, have left.
+type snapshotNote int64
+
+// remembered is what is known of the current state of a room, as far as anything is.
+func (s *Server) remembered(tx *storage.Tx, state int64) *snapshot {
+	if snap, ok := tx.Noted(snapshotNote(state)); ok {
+		return snap.(*snapshot)
+	}
+	if snap := s.cache.get(state); snap != nil {
+		return snap
+	}
+	return newSnapshot()
+}
+
 // copy is a snapshot that may become another one.
 func (s *snapshot) copy() *snapshot {
-	return &snapshot{events: maps.Clone(s.events), joined: s.joined, known: s.known, servers: s.servers}
+	return &snapshot{events: maps.Clone(s.events), joined: s.joined, crowd: s.crowd, known: s.known, servers: s.servers}
 }
 
 // set notes the event of a piece of state; nil for none.

@@ -3,6 +3,7 @@ package roomserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -11,6 +12,7 @@ import (
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
 	"github.com/hearthd/hearth/internal/pdu"
+	"github.com/hearthd/hearth/internal/serveracl"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -20,29 +22,49 @@ type intake struct {
 	origin  id.ServerName
 	room    id.RoomID
 	version gomatrixserverlib.IRoomVersion
+	outside bool         // no user of this server is joined to the room
 	ends    []id.EventID // of the room's graph, when last looked at
+	policy  *policy      // of the room, then; nil for most
 }
 
-// intake opens a room that users of this server are in. The error for any other is storage.ErrNotFound.
-func (s *Server) intake(ctx context.Context, origin id.ServerName, room id.RoomID) (*intake, error) {
-	in := &intake{s: s, origin: origin, room: room}
-	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
-		row, err := tx.Room(room)
+// errNotLetIn is the answer to events of a server that the room's access list denies.
+var errNotLetIn = merr.New(merr.Forbidden, "The room does not let this server in")
+
+// open reads what has come, and looks at all that is asked of the room before it is judged. An error is that of all events; of rooms
+// that are not known here not even the ids of events can be told.
+//
+// Spec: server-server-api#server-access-control-lists-acls
+func (in *intake) open(ctx context.Context, raw []json.RawMessage, out map[id.EventID]error) (events []*pdu.Event, known stock, err error) {
+	err = in.s.store.View(ctx, func(tx *storage.ReadTx) error {
+		row, err := tx.Room(in.room)
 		if err != nil {
 			return err
+		}
+		if in.version = in.s.versions[row.Version]; in.version == nil {
+			return storage.ErrNotFound
+		}
+		events = in.read(raw, out)
+		acl, err := serveracl.In(tx, row.NID)
+		if err != nil {
+			return err
+		}
+		if !acl.Allows(in.origin) {
+			return errNotLetIn
 		}
 		joined, err := tx.AnyLocalJoined(row.NID)
 		if err != nil {
 			return err
 		}
-		version, ok := s.versions[row.Version]
-		if row.State == 0 || !joined || !ok {
-			return storage.ErrNotFound
+		if in.outside = row.State == 0 || !joined; !in.outside {
+			known, err = in.survey(tx, row, events)
 		}
-		in.version = version
-		return nil
+		return err
 	})
-	return in, err
+	var said *merr.Error
+	if err != nil && !errors.As(err, &said) && !isNotFound(err) && ctx.Err() == nil {
+		in.s.log.Error("cannot receive events", slog.String("room", string(in.room)), slog.Any("error", err))
+	}
+	return events, known, err
 }
 
 // fail gives events that have no error yet one.
@@ -132,29 +154,40 @@ func (k stock) judged(event id.EventID) bool {
 	return known && status != storage.Outlier && status != stateless
 }
 
-// look finds out what is here of events and of what they refer to, and where the room ends.
-func (in *intake) look(ctx context.Context, events []*pdu.Event) (stock, error) {
-	var ids []id.EventID
-	for _, e := range events {
-		ids = append(append(append(ids, e.ID), e.Prev()...), e.Auth()...)
-	}
-	known := stock{}
-	err := in.s.store.View(ctx, func(tx *storage.ReadTx) error {
+// look is survey in a snapshot of its own.
+func (in *intake) look(ctx context.Context, events []*pdu.Event) (known stock, err error) {
+	err = in.s.store.View(ctx, func(tx *storage.ReadTx) error {
 		row, err := tx.Room(in.room)
 		if err != nil {
 			return err
 		}
-		in.ends = in.ends[:0]
-		for _, x := range row.Extremities {
-			in.ends = append(in.ends, x.ID)
-		}
-		found, err := tx.EventsByID(ids)
-		for _, e := range found {
-			if e != nil && e.Room == row.NID {
-				known[e.ID] = stocked(e)
-			}
-		}
+		known, err = in.survey(tx, row, events)
 		return err
 	})
+	return known, err
+}
+
+// survey finds out what is here of events and of what they refer to, where the room ends, and which policy server it has.
+func (in *intake) survey(tx *storage.ReadTx, row *storage.Room, events []*pdu.Event) (stock, error) {
+	in.ends = in.ends[:0]
+	for _, x := range row.Extremities {
+		in.ends = append(in.ends, x.ID)
+	}
+	var ids []id.EventID
+	for _, e := range events {
+		ids = append(append(append(ids, e.ID), e.Prev()...), e.Auth()...)
+	}
+	found, err := tx.EventsByID(ids)
+	if err != nil {
+		return nil, err
+	}
+	known := stock{}
+	for _, e := range found {
+		if e != nil && e.Room == row.NID {
+			known[e.ID] = stocked(e)
+		}
+	}
+	now := &authState{tx: tx, room: row, version: in.version, snap: newSnapshot()}
+	in.policy, err = now.policy()
 	return known, err
 }

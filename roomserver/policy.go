@@ -203,15 +203,8 @@ func refusedByPolicy(err error) error {
 
 // recommendations asks for the recommendation of events of other servers that come without it, and notes which stay without.
 func (in *intake) recommendations(ctx context.Context, events []incoming) {
-	var p *policy
-	err := in.s.store.View(ctx, func(tx *storage.ReadTx) error {
-		a, err := in.s.state(tx, in.room)
-		if err == nil {
-			p, err = a.policy()
-		}
-		return err
-	})
-	if err != nil || p == nil {
+	p := in.policy
+	if p == nil {
 		return
 	}
 	var workers sync.WaitGroup

@@ -38,26 +38,21 @@ const (
 // Spec: server-server-api#checks-performed-on-receipt-of-a-pdu
 func (s *Server) Receive(ctx context.Context, origin id.ServerName, room id.RoomID, pdus []json.RawMessage) map[id.EventID]error {
 	out := map[id.EventID]error{}
-	in, err := s.intake(ctx, origin, room)
-	if err != nil {
-		if isNotFound(err) {
-			return s.receiveOutside(ctx, origin, room, pdus)
-		}
-		s.log.Error("cannot receive events", slog.String("room", string(room)), slog.Any("error", err))
-		return out
-	}
-	events := in.read(pdus, out)
 	// One after the other, so that what is fetched for one transaction the next one has; but a server that is slow to give what is missing holds up
 	// nobody else.
 	leave, err := s.intakes.enter(ctx, lane{room, origin})
 	if err != nil {
-		fail(out, events, err)
 		return out
 	}
 	defer leave()
-	known, err := in.look(ctx, events)
-	if err != nil {
+	in := &intake{s: s, origin: origin, room: room}
+	events, known, err := in.open(ctx, pdus, out)
+	switch {
+	case err != nil:
 		fail(out, events, err)
+		return out
+	case in.outside:
+		in.receiveOutside(ctx, events, out)
 		return out
 	}
 	events = slices.DeleteFunc(events, func(e *pdu.Event) bool { return known.settled(e.ID) })
@@ -251,29 +246,15 @@ func (h *head) receive(in incoming) (why, err error) {
 }
 
 // receiveOutside is Receive for rooms that no user of this server is joined to.
-func (s *Server) receiveOutside(ctx context.Context, origin id.ServerName, room id.RoomID, pdus []json.RawMessage) map[id.EventID]error {
-	out := map[id.EventID]error{}
-	in := &intake{s: s, origin: origin, room: room}
-	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
-		row, err := tx.Room(room)
-		if err == nil {
-			in.version = s.versions[row.Version]
-		}
-		return err
-	})
-	if err != nil || in.version == nil {
-		return out // not even the ids of the events can be told
-	}
-	events := in.read(pdus, out)
+func (in *intake) receiveOutside(ctx context.Context, events []*pdu.Event, out map[id.EventID]error) {
 	fail(out, events, errNotInvited)
 	for _, e := range in.verified(ctx, events, out) {
-		out[e.ID] = s.store.Update(ctx, func(tx *storage.Tx) error {
-			row, err := tx.Room(room)
+		out[e.ID] = in.s.store.Update(ctx, func(tx *storage.Tx) error {
+			row, err := tx.Room(in.room)
 			if err != nil {
 				return err
 			}
-			return s.outsideEvent(tx, origin, row, in.version, e)
+			return in.s.outsideEvent(tx, in.origin, row, in.version, e)
 		})
 	}
-	return out
 }

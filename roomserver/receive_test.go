@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/serveracl"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -25,7 +26,7 @@ type town struct {
 	room       id.RoomID
 }
 
-func newTown(t *testing.T, r CreateRequest) *town {
+func newTown(t testing.TB, r CreateRequest) *town {
 	t.Helper()
 	w := newWorld(t, "one", "two")
 	c := &town{world: w, a: w.servers["one"], b: w.servers["two"]}
@@ -337,6 +338,19 @@ func TestEventsThatAreNotWhatTheySay(t *testing.T) {
 	}
 	if e := c.b.event(event); e == nil || string(e.Content()) != "{}" {
 		t.Errorf("the changed event is stored as %+v", e)
+	}
+}
+
+func TestAServerThatTheRoomDeniesIsNotHeard(t *testing.T) {
+	c := newTown(t, CreateRequest{})
+	event, raw := c.a.follow(c.room, draft{typ: "m.room.message", sender: c.alice, content: json.RawMessage(`{"body":"x"}`)})
+	c.a.mustSet(c.room, c.alice, serveracl.EventType, "", `{"allow":["*"],"deny":["two"]}`)
+	c.deliver()
+	if err := c.b.Receive(context.Background(), "two", c.room, []json.RawMessage{raw})[event]; err != errNotLetIn || c.b.event(event) != nil {
+		t.Errorf("a denied server is told %v", err)
+	}
+	if err := c.b.Receive(context.Background(), "three", c.room, []json.RawMessage{raw})[event]; err != nil || c.b.event(event) == nil {
+		t.Errorf("another server is told %v", err)
 	}
 }
 

@@ -67,7 +67,7 @@ func (e *everyone) CarryOver(_ *storage.Tx, _ id.UserID, from, _ id.RoomID) erro
 
 type fixture struct {
 	*Server
-	t        *testing.T
+	t        testing.TB
 	store    *storage.Store
 	accounts *everyone
 }

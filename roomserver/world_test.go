@@ -28,7 +28,7 @@ import (
 
 // world is servers that reach one another by calling methods.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	mu      sync.Mutex
 	servers map[id.ServerName]*fixture
 	down    map[id.ServerName]bool
@@ -46,7 +46,7 @@ type world struct {
 	between func()
 }
 
-func newWorld(t *testing.T, names ...id.ServerName) *world {
+func newWorld(t testing.TB, names ...id.ServerName) *world {
 	t.Helper()
 	w := &world{t: t, servers: map[id.ServerName]*fixture{}, down: map[id.ServerName]bool{}, calls: map[string]int{}}
 	// State resolution goes by time where nothing else tells events apart.

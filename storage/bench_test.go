@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -197,5 +198,15 @@ func BenchmarkViewFiftyRowsAfterCommit(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What every event costs that is shown to a client for the first time.
+func BenchmarkClientFields(b *testing.B) {
+	json := []byte(strings.TrimSuffix(eventBody, "}") + `,"hashes":{"sha256":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"signatures":` +
+		`{"example.org":{"ed25519:auto":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		(&storage.Event{ID: "$ccccccccccccccccccccccccccccccccccccccccccc", Type: "m.room.message", JSON: json}).ClientFields()
 	}
 }

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
@@ -67,17 +66,34 @@ func (e *Event) Get(path string) gjson.Result { return gjson.GetBytes(e.JSON, pa
 // Spec: client-server-api#room-event-format
 func (e *Event) ClientFields() []byte {
 	e.once.Do(func() {
-		r := gjson.GetManyBytes(e.JSON, "content", "origin_server_ts", "sender", "state_key", "type", "redacts", "content.redacts")
-		content, redacts := r[0].Raw, r[5].Raw
+		var content, ts, sender, key, typ, redacts string
+		gjson.ParseBytes(e.JSON).ForEach(func(name, value gjson.Result) bool {
+			switch name.Str {
+			case "content":
+				content = value.Raw
+			case "origin_server_ts":
+				ts = value.Raw
+			case "sender":
+				sender = value.Raw
+			case "state_key":
+				key = value.Raw
+			case "type":
+				typ = value.Raw
+			case "redacts":
+				redacts = value.Raw
+			}
+			return true
+		})
 		if content == "" {
 			content = "{}"
 		}
 		if e.Type == "m.room.redaction" {
 			// Clients of either generation find the target: in the content since room version 11, beside it before.
 			// Spec: client-server-api#mroomredaction
+			inside := gjson.Get(content, "redacts").Raw
 			if redacts == "" {
-				redacts = r[6].Raw
-			} else if r[6].Raw == "" && content != "{}" {
+				redacts = inside
+			} else if inside == "" && content != "{}" {
 				content = content[:len(content)-1] + `,"redacts":` + redacts + `}`
 			} else if content == "{}" {
 				content = `{"redacts":` + redacts + `}`
@@ -89,19 +105,19 @@ func (e *Event) ClientFields() []byte {
 		b = append(b, `,"event_id":"`...)
 		b = append(b, e.ID...)
 		b = append(b, `","origin_server_ts":`...)
-		b = append(b, r[1].Raw...)
+		b = append(b, ts...)
 		b = append(b, `,"sender":`...)
-		b = append(b, r[2].Raw...)
-		if r[3].Raw != "" {
+		b = append(b, sender...)
+		if key != "" {
 			b = append(b, `,"state_key":`...)
-			b = append(b, r[3].Raw...)
+			b = append(b, key...)
 		}
 		if redacts != "" && e.Type == "m.room.redaction" {
 			b = append(b, `,"redacts":`...)
 			b = append(b, redacts...)
 		}
 		b = append(b, `,"type":`...)
-		b = append(b, r[4].Raw...)
+		b = append(b, typ...)
 		e.client = b
 	})
 	return e.client
@@ -199,33 +215,15 @@ func (tx *ReadTx) EventAt(nid int64) (*Event, error) {
 // EventsAt finds events by their numbers, in that order; where there is none, the element is nil.
 func (tx *ReadTx) EventsAt(nids []int64) ([]*Event, error) {
 	out := make([]*Event, len(nids))
-	var missing []int64
-	for i, n := range nids {
-		if e, ok := tx.cachedAt(n); ok {
-			out[i] = e
-		} else {
-			missing = append(missing, n)
-		}
-	}
+	missing := tx.cachedAll(nids, out)
 	if len(missing) == 0 {
 		return out, nil
 	}
-	var rows []*eventRow
-	var err error
-	if len(missing) == 1 {
-		var r *eventRow
-		if r, err = scanEvent(tx.queryRow(`select `+eventColumns+` from events where nid = $1`, missing[0])); err == nil {
-			rows = append(rows, r)
-		} else if errors.Is(err, ErrNotFound) {
-			err = nil
-		}
-	} else {
-		rows, err = collect(tx, scanEvent, `select `+eventColumns+` from events where `+tx.inInts("nid", 1), list(missing))
+	where, arg := "nid = $1", any(missing[0])
+	if len(missing) > 1 {
+		where, arg = tx.inInts("nid", 1), list(missing)
 	}
-	if err != nil {
-		return nil, err
-	}
-	events, err := tx.finishAll(rows)
+	events, err := tx.loadEvents(where, arg)
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +237,15 @@ func (tx *ReadTx) EventsAt(nids []int64) ([]*Event, error) {
 		}
 	}
 	return out, nil
+}
+
+// loadEvents reads the events that fit, in no order, past the cache.
+func (tx *ReadTx) loadEvents(where string, args ...any) ([]*Event, error) {
+	rows, err := collect(tx, scanEvent, `select `+eventColumns+` from events where `+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	return tx.finishAll(rows)
 }
 
 // Span is a stretch of a room's history: after < pos <= upTo.

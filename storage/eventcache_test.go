@@ -12,6 +12,13 @@ func cachedEvent(pos int64) *Event {
 	return &Event{NID: pos, Pos: pos, ID: id.EventID(fmt.Sprint("$", pos)), JSON: make([]byte, 300)} // 1,000 bytes by its own account
 }
 
+// at is the cached event with a number.
+func (c *eventCache) at(nid int64) (*Event, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.use(c.nids[nid])
+}
+
 func TestTheEventCacheStaysWithinItsBudget(t *testing.T) {
 	c := newEventCache(budget.Fixed(budget.Events, 5000))
 	for pos := range int64(20) {

@@ -43,11 +43,11 @@ func (tx *ReadTx) EventsByID(ids []id.EventID) ([]*Event, error) {
 		}
 	}
 	if len(missing) > 0 {
-		rows, err := collect(tx, scanEvent, `select `+eventColumns+` from events where `+tx.inTexts("event_id", 1), list(missing))
-		if err != nil {
-			return nil, err
+		where, arg := "event_id = $1", any(missing[0])
+		if len(missing) > 1 {
+			where, arg = tx.inTexts("event_id", 1), list(missing)
 		}
-		events, err := tx.finishAll(rows)
+		events, err := tx.loadEvents(where, arg)
 		if err != nil {
 			return nil, err
 		}

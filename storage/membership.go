@@ -88,23 +88,57 @@ func (tx *ReadTx) Membership(room int64, user id.UserID) (Membership, error) {
 
 // MembershipsOf is all rooms that a user has ever had to do with. The list may be shared: nobody may change it.
 func (tx *ReadTx) MembershipsOf(user id.UserID) ([]Membership, error) {
+	e, err := tx.membershipsOf(user)
+	return e.list, err
+}
+
+// MembershipsTouched is those of MembershipsOf that came about after a position or are of one of some rooms, each once. What it costs does
+// not grow with the rooms that are neither, unless a membership is as new as that.
+func (tx *ReadTx) MembershipsTouched(user id.UserID, after int64, rooms []id.RoomID) ([]Membership, error) {
+	e, err := tx.membershipsOf(user)
+	if err != nil {
+		return nil, err
+	}
+	var out []Membership
+	seen := make(map[id.RoomID]bool, len(rooms))
+	for _, room := range rooms {
+		if i, ok := e.rooms[room]; ok && !seen[room] {
+			seen[room] = true
+			out = append(out, e.list[i])
+		}
+	}
+	if e.pos > after {
+		for i := range e.list {
+			if m := &e.list[i]; m.Pos > after && !seen[m.RoomID] {
+				out = append(out, *m)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (tx *ReadTx) membershipsOf(user id.UserID) (e cachedMemberships, err error) {
 	if tx.writer == nil {
-		if list, ok := tx.store.members.get(user, tx.pos); ok {
-			return list, nil
+		if e, ok := tx.store.members.get(user, tx.pos); ok {
+			return e, nil
 		}
 	}
 	member, err := tx.wordNID(string(user))
 	if errors.Is(err, ErrNotFound) {
-		return nil, nil
+		return e, nil
 	}
 	if err != nil {
-		return nil, err
+		return e, err
 	}
 	list, err := tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from memberships where member = $1`, member))
-	if err == nil && tx.writer == nil {
-		tx.store.members.add(user, list, tx.members)
+	if err != nil {
+		return e, err
 	}
-	return list, err
+	e = newCachedMemberships(list)
+	if tx.writer == nil {
+		tx.store.members.add(user, e, tx.members)
+	}
+	return e, nil
 }
 
 // Members is the members of a room with one membership, such as "join".

@@ -12,6 +12,54 @@ import (
 	"github.com/hearthd/hearth/storage/storagetest"
 )
 
+func TestMembershipsAreTouchedByNewsOfThemOrOfTheirRooms(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		for _, room := range []id.RoomID{"!a:one", "!b:one", "!c:one"} {
+			r := storagetest.NewRoom(t, s, room, aliceOne)
+			r.Member(bobOne, bobOne, "join")
+		}
+		for name, test := range map[string]struct {
+			rooms []id.RoomID
+			after int // how many of the memberships there are already
+			want  []id.RoomID
+		}{
+			"nothing":                   {nil, 3, nil},
+			"one that is new":           {nil, 2, []id.RoomID{"!c:one"}},
+			"all are new":               {nil, 0, []id.RoomID{"!a:one", "!b:one", "!c:one"}},
+			"a room, twice":             {[]id.RoomID{"!a:one", "!a:one"}, 3, []id.RoomID{"!a:one"}},
+			"a room that is new":        {[]id.RoomID{"!c:one"}, 2, []id.RoomID{"!c:one"}},
+			"a room and a new one":      {[]id.RoomID{"!a:one"}, 2, []id.RoomID{"!a:one", "!c:one"}},
+			"a room of somebody else's": {[]id.RoomID{"!d:one"}, 3, nil},
+		} {
+			t.Run(name, func(t *testing.T) {
+				for _, cached := range []bool{false, true} {
+					viewing(t, s, func(tx *storage.ReadTx) error {
+						all, err := tx.MembershipsOf(bobOne)
+						if err != nil {
+							return err
+						}
+						places := []int64{0}
+						for _, m := range all {
+							places = append(places, m.Pos)
+						}
+						slices.Sort(places)
+						list, err := tx.MembershipsTouched(bobOne, places[test.after], test.rooms)
+						var got []id.RoomID
+						for _, m := range list {
+							got = append(got, m.RoomID)
+						}
+						slices.Sort(got)
+						if d := cmp.Diff(test.want, got); d != "" {
+							t.Errorf("cached: %v: %s", cached, d)
+						}
+						return err
+					})
+				}
+			})
+		}
+	})
+}
+
 func TestMembershipsFollowTheirLastChange(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		r := storagetest.NewRoom(t, s, "!r:one", aliceOne)

@@ -18,9 +18,19 @@ type membershipCache struct {
 }
 
 type cachedMemberships struct {
-	list []Membership
-	pos  int64 // of the newest of them
-	size int
+	list  []Membership
+	rooms map[id.RoomID]int // where in the list they are
+	pos   int64             // of the newest of them
+	size  int
+}
+
+func newCachedMemberships(list []Membership) cachedMemberships {
+	e := cachedMemberships{list: list, rooms: make(map[id.RoomID]int, len(list)), size: sizeOf(list)}
+	for i := range list {
+		e.rooms[list[i].RoomID] = i
+		e.pos = max(e.pos, list[i].Pos)
+	}
+	return e
 }
 
 // sizeOf estimates. An invite can be large: its stripped state has the room's topic in it.
@@ -28,7 +38,7 @@ func sizeOf(list []Membership) int {
 	n := 100
 	for i := range list {
 		m := &list[i]
-		n += 250 + len(m.Name) + len(m.AvatarURL) + len(m.Stripped)
+		n += 300 + len(m.Name) + len(m.AvatarURL) + len(m.Stripped)
 	}
 	return n
 }
@@ -44,31 +54,27 @@ func (c *membershipCache) current() int64 {
 }
 
 // get is the memberships of a user for a snapshot at pos, or at an unknown position if that is 0.
-func (c *membershipCache) get(user id.UserID, pos int64) ([]Membership, bool) {
+func (c *membershipCache) get(user id.UserID, pos int64) (cachedMemberships, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.users[user]
 	ok = ok && (pos == 0 || e.pos <= pos)
 	c.share.Asked(ok)
-	return e.list, ok
+	return e, ok
 }
 
-func (c *membershipCache) add(user id.UserID, list []Membership, epoch int64) {
+func (c *membershipCache) add(user id.UserID, e cachedMemberships, epoch int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, known := c.users[user]; known || epoch != c.epoch {
 		return
 	}
-	e := cachedMemberships{list: list, size: sizeOf(list)}
 	for u, old := range c.users {
 		if c.bytes+e.size <= c.share.Limit() {
 			break
 		}
 		c.bytes -= old.size
 		delete(c.users, u)
-	}
-	for i := range list {
-		e.pos = max(e.pos, list[i].Pos)
 	}
 	c.users[user] = e
 	c.bytes += e.size

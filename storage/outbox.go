@@ -23,6 +23,11 @@ func (tx *Tx) QueueEvent(event int64, to []id.ServerName) error {
 	if err != nil {
 		return err
 	}
+	if len(to) == 1 {
+		_, err = tx.exec(`insert into outbox (destination, pos, event) values ($1, $2, $3) on conflict (destination, pos) do nothing`,
+			string(to[0]), pos, event)
+		return err
+	}
 	_, err = tx.exec(`insert into outbox (destination, pos, event) select l.value, cast($1 as bigint), cast($2 as bigint)
 		from `+tx.texts(3)+` l where true on conflict (destination, pos) do nothing`, pos, event, list(to))
 	return err

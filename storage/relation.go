@@ -28,6 +28,10 @@ var aggregated = map[string]bool{"m.replace": true, "m.reference": true, "m.thre
 
 // FindChildren notes that an event has children that came before it.
 func (tx *Tx) FindChildren(e *Event) error {
+	var some bool // of few events is anything said
+	if err := tx.queryRow(`select exists(select 1 from relations where parent = $1)`, string(e.ID)).Scan(&some); err != nil || !some {
+		return err
+	}
 	changed, err := tx.exec(`update events set has_children = 1 where nid = $1 and has_children = 0
 		and exists (select 1 from relations where parent = $2 and `+tx.inTexts("rel_type", 3)+`)`,
 		e.NID, string(e.ID), list(slices.Collect(maps.Keys(aggregated))))

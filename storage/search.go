@@ -19,6 +19,9 @@ func (tx *Tx) IndexForSearch(e *Event) (later bool, err error) {
 	if searchable[e.Type] == "" {
 		return false, nil
 	}
+	if e.NID > tx.writer.stored.pos { // nothing has been indexed since it came
+		return true, nil
+	}
 	seen, err := tx.searchPosition()
 	if err != nil || e.NID > seen {
 		return err == nil, err

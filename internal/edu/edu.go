@@ -57,6 +57,7 @@ type Service struct {
 	notifier  Notifier
 	clock     clock.Clock
 	options   Options
+	crowds    *crowds
 	typing    typing
 	presences presences
 	early     early
@@ -67,7 +68,7 @@ type Service struct {
 // New returns a Service. Its Run must run for typing and presence to time out.
 func New(store *storage.Store, h *hub.Hub, notifier Notifier, c clock.Clock, o Options) *Service {
 	o.FederatePresence = o.FederatePresence && o.Federation != nil
-	return &Service{store: store, hub: h, notifier: notifier, clock: c, options: o,
+	return &Service{store: store, hub: h, notifier: notifier, clock: c, options: o, crowds: newCrowds(h),
 		typing:    typing{rooms: map[id.RoomID]map[id.UserID]typist{}, poke: make(chan struct{}, 1)},
 		presences: newPresences(), early: early{poke: make(chan struct{}, 1)}}
 }
@@ -83,13 +84,21 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // ReceiptsKey is rung, beside the keys of the users concerned, when a receipt of a room has moved.
-func ReceiptsKey(room id.RoomID) hub.Key { return hub.Name('R', string(room)) }
+func ReceiptsKey(room id.RoomID) hub.Key { return hub.Name(receiptsKind, string(room)) }
 
-// ring takes the next value of the ephemeral counter for a change that has been made, and tells who watches the keys.
-func (s *Service) ring(keys ...hub.Key) {
+const receiptsKind = 'R'
+
+// ReceiptsRoom is the room of a ReceiptsKey.
+func ReceiptsRoom(k hub.Key) (id.RoomID, bool) {
+	room, ok := k.Named(receiptsKind)
+	return id.RoomID(room), ok
+}
+
+// ring takes the next value of the ephemeral counter for a change that has been made, and tells a crowd and who watches the keys.
+func (s *Service) ring(crowd hub.Crowd, keys ...hub.Key) {
 	s.ringing.Lock()
 	defer s.ringing.Unlock()
-	s.hub.RingEphemeral(s.hub.NextEphemeral(), keys...)
+	s.hub.RingEphemeral(s.hub.NextEphemeral(), crowd, keys...)
 }
 
 // Ephemeral is the value of the ephemeral counter up to which the hub knows of every change. Take it before looking at what has changed.
@@ -110,16 +119,6 @@ func joined(tx *storage.ReadTx, room id.RoomID, user id.UserID) (*storage.Room, 
 		err = merr.Newf(merr.Forbidden, "%s is not in the room", user)
 	}
 	return row, m, err
-}
-
-// listeners is the keys of the local users in a room.
-func listeners(tx *storage.ReadTx, room int64) ([]hub.Key, error) {
-	members, err := tx.LocalJoined(room)
-	keys := make([]hub.Key, len(members))
-	for i, m := range members {
-		keys[i] = hub.User(m.User)
-	}
-	return keys, err
 }
 
 // servers is the other servers in a room that are to be told of something.

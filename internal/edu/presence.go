@@ -217,7 +217,7 @@ func (s *Service) tell(ctx context.Context, user id.UserID) error {
 	s.ringing.Lock()
 	eph := s.hub.NextEphemeral()
 	s.presences.note(user, eph)
-	s.hub.RingEphemeral(eph, keys...)
+	s.hub.RingEphemeral(eph, nil, keys...)
 	s.ringing.Unlock()
 	s.report(News{Presence: user})
 	if err != nil {

@@ -148,19 +148,20 @@ func (s *Service) setFullyRead(tx *storage.Tx, room id.RoomID, user id.UserID, e
 
 // announce tells who may know of receipts that have moved: everybody in the room, or nobody but the user where they are private.
 func (s *Service) announce(tx *storage.Tx, room *storage.Room, user id.UserID, set []storage.Receipt) error {
-	keys := []hub.Key{hub.User(user)}
+	var all hub.Crowd
 	if slices.ContainsFunc(set, func(r storage.Receipt) bool { return r.Type != storage.ReadPrivate }) {
 		var err error
-		if keys, err = listeners(&tx.ReadTx, room.NID); err != nil {
+		if all, err = s.crowds.find(&tx.ReadTx, room); err != nil {
 			return err
 		}
+		tx.OnCommit(func() { s.crowds.keep(room.NID, crowd{room.State, all}) })
 	}
 	pos, err := tx.Position()
 	if err != nil {
 		return err
 	}
 	tx.OnCommit(func() {
-		s.hub.Ring(pos, append(keys, ReceiptsKey(room.ID))...)
+		s.hub.RingCrowd(pos, all, hub.User(user), ReceiptsKey(room.ID))
 		for i := range set {
 			s.report(News{Receipt: &set[i], Room: room.ID})
 		}

@@ -41,7 +41,7 @@ type typist struct {
 //
 // Spec: client-server-api#put_matrixclientv3roomsroomidtypinguserid
 func (s *Service) SetTyping(ctx context.Context, room id.RoomID, user id.UserID, on bool, timeout time.Duration) error {
-	var keys []hub.Key
+	var crowd hub.Crowd
 	var servers []id.ServerName
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
 		row, _, err := joined(tx, room, user)
@@ -51,7 +51,7 @@ func (s *Service) SetTyping(ctx context.Context, room id.RoomID, user id.UserID,
 		if servers, err = s.servers(tx, row.NID); err != nil {
 			return err
 		}
-		keys, err = listeners(tx, row.NID)
+		crowd, err = s.crowds.find(tx, row)
 		return err
 	})
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Service) SetTyping(ctx context.Context, room id.RoomID, user id.UserID,
 	}
 	changed, tell := s.typing.set(room, user, t)
 	if changed {
-		s.ringTyping(room, keys)
+		s.ringTyping(room, crowd)
 	}
 	if tell {
 		s.spreadTyping(servers, room, user, on)
@@ -80,13 +80,13 @@ func (s *Service) SetTyping(ctx context.Context, room id.RoomID, user id.UserID,
 //
 // Spec: server-server-api#typing-notifications
 func (s *Service) ReceiveTyping(ctx context.Context, _ id.ServerName, room id.RoomID, user id.UserID, on bool) error {
-	var keys []hub.Key
+	var crowd hub.Crowd
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
 		row, _, err := joined(tx, room, user)
 		if err != nil {
 			return err
 		}
-		keys, err = listeners(tx, row.NID)
+		crowd, err = s.crowds.find(tx, row)
 		return err
 	})
 	if err != nil {
@@ -97,14 +97,14 @@ func (s *Service) ReceiveTyping(ctx context.Context, _ id.ServerName, room id.Ro
 		t.end = s.clock.Now().Add(remoteTyping).UnixMilli()
 	}
 	if changed, _ := s.typing.set(room, user, t); changed {
-		s.ringTyping(room, keys)
+		s.ringTyping(room, crowd)
 	}
 	return nil
 }
 
-// ringTyping tells those with some keys that it has changed who types in a room.
-func (s *Service) ringTyping(room id.RoomID, keys []hub.Key) {
-	s.ring(append(keys, hub.Room(room))...)
+// ringTyping tells those in a room that it has changed who types there.
+func (s *Service) ringTyping(room id.RoomID, crowd hub.Crowd) {
+	s.ring(crowd, hub.Room(room))
 	s.report(News{Typing: room})
 }
 
@@ -220,25 +220,25 @@ func (s *Service) runTyping(ctx context.Context) {
 // stopped tells the members of a room that somebody types no more. If the database does not say who they are, they learn of it when they
 // look for another reason.
 func (s *Service) stopped(ctx context.Context, quiet silence) {
-	var keys []hub.Key
+	var crowd hub.Crowd
 	var servers []id.ServerName
 	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
-		nid, err := tx.RoomNID(quiet.room)
+		row, err := tx.Room(quiet.room)
 		if err != nil {
 			return err
 		}
 		if len(quiet.users) > 0 {
-			if servers, err = s.servers(tx, nid); err != nil {
+			if servers, err = s.servers(tx, row.NID); err != nil {
 				return err
 			}
 		}
-		keys, err = listeners(tx, nid)
+		crowd, err = s.crowds.find(tx, row)
 		return err
 	})
 	if err != nil {
 		return
 	}
-	s.ringTyping(quiet.room, keys)
+	s.ringTyping(quiet.room, crowd)
 	for _, u := range quiet.users {
 		s.spreadTyping(servers, quiet.room, u, false)
 	}

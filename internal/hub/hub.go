@@ -6,18 +6,20 @@ package hub
 import (
 	"slices"
 	"sync"
+
+	"github.com/hearthd/hearth/internal/id"
 )
 
-// DefaultLimit is the number of keys whose last position a hub remembers: about 150 MB when all of them are in use.
-const DefaultLimit = 1 << 20
+// DefaultLimit is the number of users, and of other keys, whose last position a hub remembers: about 75 MB each when all of them are in use.
+const DefaultLimit = 1 << 19
 
 // Hub wakes watchers and remembers positions. It is safe for concurrent use.
 type Hub struct {
 	watching sync.Mutex
-	watchers map[Key][]*Watch
+	watchers map[Key][]*Watch // of keys that are not of users
 
-	durable   memory // positions of the stream
-	ephemeral memory // positions of typing and presence
+	users  users
+	memory [streams]memory // of other keys
 
 	counting sync.Mutex
 	counter  int64
@@ -32,14 +34,17 @@ func New(floor int64) *Hub { return NewAt(floor, 0, DefaultLimit) }
 
 // NewAt is New with the start of the ephemeral counter and the number of keys to remember. An ephemeral start taken from the clock, in
 // milliseconds, makes the counter grow over restarts, so that old sync tokens stay comparable.
-func NewAt(floor, ephemeral int64, limit int) *Hub {
-	return &Hub{
-		watchers:  make(map[Key][]*Watch),
-		durable:   newMemory(floor, limit),
-		ephemeral: newMemory(ephemeral, limit),
-		counter:   ephemeral,
-		draining:  make(chan struct{}),
+func NewAt(floor, start int64, limit int) *Hub {
+	h := &Hub{
+		watchers: make(map[Key][]*Watch),
+		users:    users{cells: make(map[id.UserID]*cell), limit: limit},
+		memory:   [streams]memory{newMemory(floor, limit), newMemory(start, limit)},
+		counter:  start,
+		draining: make(chan struct{}),
 	}
+	h.users.floor[durable].Store(floor)
+	h.users.floor[ephemeral].Store(start)
+	return h
 }
 
 // Watch is a subscription to some keys. Close it.
@@ -64,8 +69,8 @@ func (w *Watch) Add(keys ...Key) {
 	w.hub.watching.Lock()
 	defer w.hub.watching.Unlock()
 	for _, k := range keys {
-		if !slices.Contains(w.hub.watchers[k], w) {
-			w.hub.watchers[k] = append(w.hub.watchers[k], w)
+		if list := w.hub.watchersOf(k); !slices.Contains(list, w) {
+			w.hub.setWatchers(k, append(list, w))
 			w.keys = append(w.keys, k)
 		}
 	}
@@ -76,47 +81,79 @@ func (w *Watch) Close() {
 	w.hub.watching.Lock()
 	defer w.hub.watching.Unlock()
 	for _, k := range w.keys {
-		rest := w.hub.watchers[k]
+		rest := w.hub.watchersOf(k)
 		if i := slices.Index(rest, w); i >= 0 {
 			rest = slices.Delete(rest, i, i+1)
 		}
-		if len(rest) == 0 {
-			delete(w.hub.watchers, k)
-		} else {
-			w.hub.watchers[k] = rest
-		}
+		w.hub.setWatchers(k, rest)
 	}
 	w.keys = nil
 }
 
-// Ring records pos as the last position of keys and wakes who watches them. Call it after the commit of what happened at pos.
-func (h *Hub) Ring(pos int64, keys ...Key) {
-	h.durable.record(pos, keys)
-	h.wake(keys)
-	h.wake([]Key{Everything()})
+func (h *Hub) watchersOf(k Key) []*Watch {
+	if k.kind == ofUser {
+		return h.users.cell(id.UserID(k.name)).watchers
+	}
+	return h.watchers[k]
 }
 
-// RingEphemeral is Ring for the ephemeral counter.
-func (h *Hub) RingEphemeral(eph int64, keys ...Key) {
-	h.ephemeral.record(eph, keys)
-	h.wake(keys)
+func (h *Hub) setWatchers(k Key, list []*Watch) {
+	switch {
+	case k.kind == ofUser:
+		h.users.cell(id.UserID(k.name)).watchers = list
+	case len(list) == 0:
+		delete(h.watchers, k)
+	default:
+		h.watchers[k] = list
+	}
+}
+
+// Ring records pos as the last position of keys and wakes who watches them. Call it after the commit of what happened at pos.
+func (h *Hub) Ring(pos int64, keys ...Key) { h.RingCrowd(pos, nil, keys...) }
+
+// RingCrowd is Ring for a crowd of users and some keys.
+func (h *Hub) RingCrowd(pos int64, crowd Crowd, keys ...Key) {
+	h.ring(durable, pos, crowd, keys)
+	h.Wake(Everything())
+}
+
+// RingEphemeral is RingCrowd for the ephemeral counter.
+func (h *Hub) RingEphemeral(eph int64, crowd Crowd, keys ...Key) { h.ring(ephemeral, eph, crowd, keys) }
+
+// ring records first and wakes then: who is woken finds that there is something.
+func (h *Hub) ring(s stream, pos int64, crowd Crowd, keys []Key) {
+	h.memory[s].record(pos, keys)
+	h.watching.Lock()
+	defer h.watching.Unlock()
+	for _, c := range crowd {
+		if c.gone {
+			c = h.users.cell(c.user)
+		}
+		c.raise(s, pos)
+		wake(c.watchers)
+	}
+	for _, k := range keys {
+		if k.kind == ofUser {
+			h.users.cell(id.UserID(k.name)).raise(s, pos)
+		}
+		wake(h.watchersOf(k))
+	}
 }
 
 // Wake wakes who watches keys without recording a position: for changes that are found by other means.
-func (h *Hub) Wake(keys ...Key) { h.wake(keys) }
-
-func (h *Hub) wake(keys []Key) {
+func (h *Hub) Wake(keys ...Key) {
 	h.watching.Lock()
 	defer h.watching.Unlock()
-	if len(h.watchers) == 0 {
-		return
-	}
 	for _, k := range keys {
-		for _, w := range h.watchers[k] {
-			select {
-			case w.c <- struct{}{}:
-			default: // it has not looked since the last ring
-			}
+		wake(h.watchersOf(k))
+	}
+}
+
+func wake(list []*Watch) {
+	for _, w := range list {
+		select {
+		case w.c <- struct{}{}:
+		default: // it has not looked since the last ring
 		}
 	}
 }
@@ -129,11 +166,18 @@ func (h *Hub) Drain() { h.drain.Do(func() { close(h.draining) }) }
 func (h *Hub) Draining() <-chan struct{} { return h.draining }
 
 // ChangedSince reports whether key was rung after pos. Where the hub cannot know, because pos is older than its memory, it says true.
-func (h *Hub) ChangedSince(key Key, pos int64) bool { return h.durable.since(key, pos) }
+func (h *Hub) ChangedSince(key Key, pos int64) bool { return h.since(durable, key, pos) }
 
 // EphemeralSince is ChangedSince for the ephemeral counter. A value from the future, of a process with another clock, counts as old.
 func (h *Hub) EphemeralSince(key Key, eph int64) bool {
-	return eph > h.Ephemeral() || h.ephemeral.since(key, eph)
+	return eph > h.Ephemeral() || h.since(ephemeral, key, eph)
+}
+
+func (h *Hub) since(s stream, key Key, pos int64) bool {
+	if key.kind == ofUser {
+		return h.users.since(s, id.UserID(key.name), pos)
+	}
+	return h.memory[s].since(key, pos)
 }
 
 // NextEphemeral takes the next value of the ephemeral counter.

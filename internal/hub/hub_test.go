@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -41,7 +42,7 @@ func TestRingWakesWhoWatches(t *testing.T) {
 	if rung(other) {
 		t.Error("another key was rung")
 	}
-	h.RingEphemeral(h.NextEphemeral(), Room("!a:hs"))
+	h.RingEphemeral(h.NextEphemeral(), nil, Room("!a:hs"))
 	if !rung(w) {
 		t.Error("it was not rung for something ephemeral")
 	}
@@ -64,13 +65,18 @@ func TestRingWakesWhoWatches(t *testing.T) {
 	if n := len(h.watchers); n != 0 {
 		t.Errorf("%d keys are still watched", n)
 	}
+	for u, c := range h.users.cells {
+		if len(c.watchers) > 0 {
+			t.Errorf("%s is still watched", u)
+		}
+	}
 }
 
 func TestWhoFollowsTheStreamHearsOfEverything(t *testing.T) {
 	h := New(0)
 	w := h.Watch(Everything())
 	defer w.Close()
-	h.RingEphemeral(h.NextEphemeral(), Room("!a:hs"))
+	h.RingEphemeral(h.NextEphemeral(), nil, Room("!a:hs"))
 	if rung(w) {
 		t.Error("typing is not part of the stream")
 	}
@@ -143,33 +149,80 @@ func TestChangedSince(t *testing.T) {
 
 func TestMemoryIsBoundedAndNeverSaysNoWrongly(t *testing.T) {
 	const limit = 20
-	h := NewAt(0, 0, limit)
-	last := map[Key]int64{}
-	key := func(i int) Key { return Room(id.RoomID(fmt.Sprint("!", i))) }
-	for pos := int64(1); pos <= 2000; pos++ {
-		k := key(int(pos*7919) % 50)
-		at := pos
-		if pos%10 == 0 {
-			at -= 3 // out of order
-		}
-		h.Ring(at, k)
-		last[k] = max(last[k], at)
-		if n := len(h.durable.young) + len(h.durable.old); n > limit {
-			t.Fatalf("%d keys are remembered", n)
-		}
-		for i := range 50 {
-			for _, since := range []int64{0, at - 30, at - 5, at} {
-				if last[key(i)] > since && !h.ChangedSince(key(i), since) {
-					t.Fatalf("at %d: %v changed at %d, but it is said not to have since %d", pos, key(i), last[key(i)], since)
+	for name, key := range map[string]func(i int) Key{
+		"rooms": func(i int) Key { return Room(id.RoomID(fmt.Sprint("!", i))) },
+		"users": func(i int) Key { return User(id.UserID(fmt.Sprint("@", i))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := NewAt(0, 0, limit)
+			watched := h.Watch(User("@7"))
+			crowd := h.Crowd("@3", "@7")
+			last := map[Key]int64{}
+			for pos := int64(1); pos <= 2000; pos++ {
+				k := key(int(pos*7919) % 50)
+				at := pos
+				if pos%10 == 0 {
+					at -= 3 // out of order
 				}
+				h.Ring(at, k)
+				last[k] = max(last[k], at)
+				if pos%7 == 0 {
+					h.RingCrowd(pos, crowd)
+					last[User("@3")], last[User("@7")] = pos, pos
+				}
+				if pos%13 == 0 && !rung(watched) {
+					t.Fatalf("at %d: who watched was forgotten", pos)
+				}
+				if n := len(h.memory[durable].young) + len(h.memory[durable].old); n > limit {
+					t.Fatalf("%d keys are remembered", n)
+				}
+				if n := len(h.users.cells); n > limit {
+					t.Fatalf("%d users are remembered", n)
+				}
+				for k, at := range last {
+					for _, since := range []int64{0, pos - 30, pos - 5, pos} {
+						if at > since && !h.ChangedSince(k, since) {
+							t.Fatalf("at %d: %v changed at %d, but it is said not to have since %d", pos, k, at, since)
+						}
+					}
+				}
+			}
+			if !h.ChangedSince(key(99), 1000) {
+				t.Error("nothing was ever forgotten")
+			}
+			if h.ChangedSince(key(99), 2000) {
+				t.Error("a key that was never rung is said to have changed since now")
+			}
+		})
+	}
+}
+
+func TestCrowd(t *testing.T) {
+	h := New(10)
+	crowd := h.With(h.Crowd(alice, "@carol:hs"), bob)
+	some := crowd.Without(1)
+	watches := map[id.UserID]*Watch{}
+	for _, u := range []id.UserID{alice, bob, "@carol:hs"} {
+		watches[u] = h.Watch(User(u))
+	}
+	check := func(want ...id.UserID) {
+		t.Helper()
+		for u, w := range watches {
+			if got := rung(w); got != slices.Contains(want, u) {
+				t.Errorf("%s: rung is %t", u, got)
 			}
 		}
 	}
-	if h.durable.floor == 0 {
-		t.Error("nothing was ever forgotten")
-	}
-	if h.ChangedSince(key(99), 2000) {
-		t.Error("a key that was never rung is said to have changed since now")
+	h.RingCrowd(11, crowd)
+	check(alice, bob, "@carol:hs")
+	h.RingCrowd(12, some, User("@carol:hs"))
+	check(alice, bob, "@carol:hs")
+	h.RingCrowd(13, some)
+	check(alice, bob)
+	for u, want := range map[id.UserID]bool{alice: true, bob: true, "@carol:hs": false} {
+		if got := h.ChangedSince(User(u), 12); got != want {
+			t.Errorf("%s: changed is %t", u, got)
+		}
 	}
 }
 
@@ -183,7 +236,7 @@ func TestEphemeral(t *testing.T) {
 		t.Error("something has changed before anything happened")
 	}
 	n := h.NextEphemeral()
-	h.RingEphemeral(n, k)
+	h.RingEphemeral(n, nil, k)
 	if n != 101 || h.Ephemeral() != 101 {
 		t.Errorf("the first is %d, the last %d", n, h.Ephemeral())
 	}
@@ -214,7 +267,7 @@ func TestConcurrentUse(t *testing.T) {
 					t.Error("its own ring did not wake it")
 				}
 				h.ChangedSince(k, int64(i))
-				h.RingEphemeral(h.NextEphemeral(), k)
+				h.RingEphemeral(h.NextEphemeral(), nil, k)
 				h.EphemeralSince(k, h.Ephemeral())
 				w.Close()
 			}
@@ -226,20 +279,25 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-func BenchmarkRing100(b *testing.B) {
-	h := New(0)
-	keys := make([]Key, 100)
-	for i := range keys {
-		keys[i] = User(id.UserID(fmt.Sprintf("@user%d:hs.example.org", i)))
-		if i%2 == 0 {
-			defer h.Watch(keys[i]).Close()
-		}
-	}
-	b.ReportAllocs()
-	pos := int64(0)
-	for b.Loop() {
-		pos++
-		h.Ring(pos, keys...)
+// BenchmarkRingCrowd is an event in a room with so many users, of whom every second one waits.
+func BenchmarkRingCrowd(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			h := New(0)
+			users := make([]id.UserID, n)
+			for i := range users {
+				users[i] = id.UserID(fmt.Sprintf("@user%d:hs.example.org", i))
+				if i%2 == 0 {
+					defer h.Watch(User(users[i])).Close()
+				}
+			}
+			crowd, pos := h.Crowd(users...), int64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				pos++
+				h.RingCrowd(pos, crowd, Room("!r:hs"))
+			}
+		})
 	}
 }
 

@@ -8,8 +8,11 @@ type Key struct {
 	name string
 }
 
+// ofUser is the kind of keys of users.
+const ofUser = 'u'
+
 // User is everything that concerns a user on all devices.
-func User(u id.UserID) Key { return Key{'u', string(u)} }
+func User(u id.UserID) Key { return Key{ofUser, string(u)} }
 
 // Users is the keys of several users.
 func Users(users []id.UserID) []Key {
@@ -22,6 +25,12 @@ func Users(users []id.UserID) []Key {
 
 // Room is everything that happens in a room.
 func Room(r id.RoomID) Key { return Key{'r', string(r)} }
+
+// Room is the room of a key that the function of that name made.
+func (k Key) Room() (id.RoomID, bool) { return id.RoomID(k.name), k.kind == 'r' }
+
+// Named is the name of a key that Name made with a kind.
+func (k Key) Named(kind byte) (string, bool) { return k.name, k.kind == kind }
 
 // Device is what concerns one device of a user, such as messages to it.
 func Device(u id.UserID, d id.DeviceID) Key { return Key{'d', string(u) + "\x00" + string(d)} }

@@ -18,7 +18,7 @@ type entry struct {
 }
 
 func (l *log) add(pos int64, key Key) {
-	if key.kind == 'u' || key.kind == 'd' {
+	if key.kind == 'd' {
 		return
 	}
 	l.top = max(l.top, pos)
@@ -30,7 +30,7 @@ func (l *log) add(pos int64, key Key) {
 	l.next++
 }
 
-func (l *log) since(pos int64) (keys []Key, ok bool) {
+func (l *log) since(pos int64, most int) (keys []Key, ok bool) {
 	if pos < l.floor {
 		return nil, false
 	}
@@ -40,6 +40,9 @@ func (l *log) since(pos int64) (keys []Key, ok bool) {
 			break
 		}
 		if r.pos > pos {
+			if len(keys) == most {
+				return nil, false
+			}
 			keys = append(keys, r.key)
 		}
 	}
@@ -47,19 +50,21 @@ func (l *log) since(pos int64) (keys []Key, ok bool) {
 }
 
 // Rung is the keys that were rung after pos, some perhaps more than once, but for those of users and devices. It is not ok where the hub
-// cannot know all of them.
-func (h *Hub) Rung(pos int64) (keys []Key, ok bool) { return h.durable.rung(pos) }
+// cannot know all of them, or where they are more than most: then it is cheaper to ask for each key that matters.
+func (h *Hub) Rung(pos int64, most int) (keys []Key, ok bool) {
+	return h.memory[durable].rung(pos, most)
+}
 
 // RungEphemeral is Rung for the ephemeral counter.
-func (h *Hub) RungEphemeral(eph int64) (keys []Key, ok bool) {
+func (h *Hub) RungEphemeral(eph int64, most int) (keys []Key, ok bool) {
 	if eph > h.Ephemeral() {
 		return nil, false
 	}
-	return h.ephemeral.rung(eph)
+	return h.memory[ephemeral].rung(eph, most)
 }
 
-func (m *memory) rung(pos int64) ([]Key, bool) {
+func (m *memory) rung(pos int64, most int) ([]Key, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.log.since(pos)
+	return m.log.since(pos, most)
 }

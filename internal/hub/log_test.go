@@ -23,24 +23,27 @@ func TestRung(t *testing.T) {
 		return out
 	}
 	for pos, want := range map[int64]string{13: "", 12: "a", 11: "aa", 10: "aba", 9: "?"} {
-		if d := cmp.Diff(want, names(h.Rung(pos))); d != "" {
+		if d := cmp.Diff(want, names(h.Rung(pos, 3))); d != "" {
 			t.Errorf("since %d: %s", pos, d)
 		}
 	}
-	h.RingEphemeral(h.NextEphemeral(), b)
-	if d := cmp.Diff("b", names(h.RungEphemeral(100))); d != "" {
+	if d := cmp.Diff("?", names(h.Rung(10, 2))); d != "" {
+		t.Errorf("more than were asked for: %s", d)
+	}
+	h.RingEphemeral(h.NextEphemeral(), nil, b)
+	if d := cmp.Diff("b", names(h.RungEphemeral(100, 3))); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff("?", names(h.RungEphemeral(1000))); d != "" {
+	if d := cmp.Diff("?", names(h.RungEphemeral(1000, 3))); d != "" {
 		t.Errorf("a counter from the future: %s", d)
 	}
 	for i := range int64(logSize) {
 		h.Ring(14+i, b)
 	}
-	if _, ok := h.Rung(12); ok {
+	if _, ok := h.Rung(12, logSize); ok {
 		t.Error("what was forgotten is said to be all")
 	}
-	if keys, ok := h.Rung(13); !ok || len(keys) != logSize {
+	if keys, ok := h.Rung(13, logSize); !ok || len(keys) != logSize {
 		t.Errorf("%d keys, %v", len(keys), ok)
 	}
 }

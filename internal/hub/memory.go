@@ -2,7 +2,7 @@ package hub
 
 import "sync"
 
-// memory is the last position of each key, in two generations: when the young one is full it becomes the old one and the old one is
+// memory is the last position of each key that is not of a user, in two generations: when the young one is full it becomes the old one and the old one is
 // dropped, which costs nothing at the moment it happens. The floor is then raised to the highest position that may have been dropped.
 type memory struct {
 	mu         sync.RWMutex
@@ -22,6 +22,9 @@ func (m *memory) record(pos int64, keys []Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range keys {
+		if k.kind == ofUser {
+			continue
+		}
 		m.log.add(pos, k)
 		if last, known := m.young[k]; known {
 			// Commits in one group may ring out of order.

@@ -109,3 +109,27 @@ func BenchmarkDeliver(b *testing.B) {
 		since[i] = gjson.GetBytes(out, "next_batch").Str
 	}
 }
+
+// BenchmarkOneMessage is the answer to who is in many rooms, in one of which something has been said.
+func BenchmarkOneMessage(b *testing.B) {
+	for _, n := range []int{40, 1000} {
+		b.Run(fmt.Sprint(n, " rooms"), func(b *testing.B) {
+			r := newRig(b)
+			var rooms []*storagetest.Room
+			for i := range n {
+				rooms = append(rooms, r.room(fmt.Sprintf("r%d", i)))
+			}
+			c := r.client(alice)
+			c.sync()
+			since := c.since
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				b.StopTimer()
+				rooms[i%n].Message(alice, "something")
+				b.StartTimer()
+				out := mustSync(b, r, Request{User: alice, Device: "D", Since: since})
+				since = gjson.GetBytes(out, "next_batch").Str
+			}
+		})
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -179,15 +181,9 @@ type sorted struct{ join, invite, knock, leave []storage.Membership }
 
 // allRooms writes the rooms.
 func (l *look) allRooms(ctx context.Context) error {
-	memberships, err := l.tx.MembershipsOf(l.User)
+	memberships, err := l.concerned()
 	if err != nil {
 		return fmt.Errorf("load memberships: %w", err)
-	}
-	if !l.initial && l.hub.ChangedSince(hub.Name('?', ""), l.since.Pos) {
-		// The token is older than what the hub remembers: nobody ever rang that key.
-		if l.changed, err = l.tx.LastPositions(l.since.Pos); err != nil {
-			return fmt.Errorf("load the last positions: %w", err)
-		}
 	}
 	var s sorted
 	for i := range memberships {
@@ -211,10 +207,11 @@ func (l *look) allRooms(ctx context.Context) error {
 		l.item(&rooms)
 		l.buf = append(append(append(l.buf, '"'), section.name...), `":{`...)
 		o := opened{start: before}
-		for _, m := range section.list {
+		for i, m := range section.list {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			l.reserve(len(l.buf)-before, i, len(section.list)-i)
 			start, count := len(l.buf), o.items
 			l.item(&o)
 			l.buf = gjson.AppendJSONString(l.buf, string(m.RoomID))
@@ -235,6 +232,46 @@ func (l *look) allRooms(ctx context.Context) error {
 	l.closeList(rooms, `},`)
 	l.some = l.some || rooms.items > 0
 	return nil
+}
+
+const (
+	roomBytes    = 32 << 10 // most rooms take less
+	reserveBytes = 8 << 20  // are reserved at a time, at most
+)
+
+// reserve makes place for the rooms that are left to write when buf is nearly full, by what those took that are written: a long answer is
+// copied less often than if it grew by itself.
+func (l *look) reserve(taken, written, left int) {
+	if cap(l.buf)-len(l.buf) < roomBytes && written > 0 {
+		l.buf = slices.Grow(l.buf, min(taken/written*left+roomBytes, reserveBytes))
+	}
+}
+
+// concerned is the memberships of those rooms that the answer may have something to say of.
+func (l *look) concerned() ([]storage.Membership, error) {
+	all, err := l.tx.MembershipsOf(l.User)
+	if err != nil || l.initial {
+		return all, err
+	}
+	if l.hub.ChangedSince(hub.Name('?', ""), l.since.Pos) {
+		// The token is older than what the hub remembers: nobody ever rang that key.
+		l.changed, err = l.tx.LastPositions(l.since.Pos)
+		return all, err
+	}
+	rung, ok := l.hub.Rung(l.since.Pos, len(all))
+	typed, known := l.hub.RungEphemeral(l.since.Eph, len(all))
+	if l.FullState || !ok || !known {
+		return all, nil
+	}
+	rooms := slices.Collect(maps.Keys(l.rooms))
+	for _, k := range slices.Concat(rung, typed) {
+		if room, ok := k.Room(); ok {
+			rooms = append(rooms, room)
+		} else if room, ok := edu.ReceiptsRoom(k); ok {
+			rooms = append(rooms, room)
+		}
+	}
+	return l.tx.MembershipsTouched(l.User, l.since.Pos, rooms)
 }
 
 // sort puts a room into the section that it may have something to say in.

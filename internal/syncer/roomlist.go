@@ -163,7 +163,7 @@ func (l *look) fillList(list *roomList) error {
 // renewList makes a list of an older one.
 func (l *look) renewList(list, old *roomList) error {
 	list.keys, list.shape = old.keys, old.shape
-	rung, ok := l.hub.Rung(old.pos)
+	rung, ok := l.hub.Rung(old.pos, len(old.keys))
 	if !ok {
 		for k := range old.keys {
 			if l.hub.ChangedSince(k, old.pos) {

@@ -3,6 +3,7 @@ package syncer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/tidwall/gjson"
@@ -143,8 +144,8 @@ func (v *slide) changed(list *roomList) ([]*listed, bool) {
 	if v.initial || c.point != v.q.from || c.asked != v.q.Asked.Digest || !c.covered || c.shape != list.shape || v.rearranged() {
 		return nil, false
 	}
-	keys, ok := v.hub.Rung(v.since.Pos)
-	more, known := v.hub.RungEphemeral(v.since.Eph)
+	keys, ok := v.hub.Rung(v.since.Pos, math.MaxInt)
+	more, known := v.hub.RungEphemeral(v.since.Eph, math.MaxInt)
 	if !ok || !known {
 		return nil, false
 	}

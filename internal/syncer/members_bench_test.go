@@ -44,7 +44,9 @@ func BenchmarkMembers(b *testing.B) {
 			})
 		}
 		incremental("message", func(int) { room.Message(bob, "something") })
-		incremental("name", func(i int) { room.State(bob, "m.room.member", string(bob), fmt.Sprintf(`{"membership":"join","displayname":"Bob %d"}`, i)) })
+		incremental("name", func(i int) {
+			room.State(bob, "m.room.member", string(bob), fmt.Sprintf(`{"membership":"join","displayname":"Bob %d"}`, i))
+		})
 		b.Run(fmt.Sprintf("initial/members=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

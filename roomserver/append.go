@@ -25,6 +25,7 @@ type head struct {
 	changed map[storage.StateKey]bool
 	wake    map[id.UserID]bool     // who must look, beside the joined users
 	awake   map[id.ServerName]bool // servers for which there is something in the outbox
+	named   map[reading]*authEvent // the auth events of events of other servers
 
 	searchable bool        // there is text that the search index has yet to see
 	joiners    []id.UserID // our users who have joined
@@ -58,6 +59,7 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 		changed: map[storage.StateKey]bool{},
 		wake:    map[id.UserID]bool{},
 		awake:   map[id.ServerName]bool{},
+		named:   map[reading]*authEvent{},
 		guests:  room.Summary.GuestAccess,
 	}, nil
 }

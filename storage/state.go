@@ -198,7 +198,9 @@ func (tx *ReadTx) CurrentState(room int64, members bool) ([]*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	positions, err := collect(tx, scanOne[int64], `select event from current_state where room = $1 and type <> $2`, room, member)
+	// In two halves: with <> all members would be gone through.
+	positions, err := collect(tx, scanOne[int64], `select event from current_state where room = $1 and type < $2
+		union all select event from current_state where room = $1 and type > $2`, room, member)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type head struct {
 	changed map[storage.StateKey]bool
 	wake    map[id.UserID]bool     // who must look, beside the joined users
 	awake   map[id.ServerName]bool // servers for which there is something in the outbox
+	named   map[reading]*authEvent // the auth events of events of other servers
 
 	searchable bool        // there is text that the search index has yet to see
 	joiners    []id.UserID // our users who have joined
@@ -51,16 +52,14 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 	if !ok {
 		return nil, fmt.Errorf("room %s has the unknown version %q", room.ID, room.Version)
 	}
-	snap := s.cache.get(room.State)
-	if snap == nil {
-		snap = newSnapshot()
-	}
+	snap := s.remembered(tx, room.State)
 	return &head{
 		s: s, tx: tx,
 		auth:    &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
 		changed: map[storage.StateKey]bool{},
 		wake:    map[id.UserID]bool{},
 		awake:   map[id.ServerName]bool{},
+		named:   map[reading]*authEvent{},
 		guests:  room.Summary.GuestAccess,
 	}, nil
 }
@@ -542,6 +541,7 @@ func (h *head) finish() error {
 	}
 	s, pos, state, snap, searchable := h.s, h.last, room.State, h.auth.snap, h.searchable
 	awake := slices.Collect(maps.Keys(h.awake))
+	h.tx.Note(snapshotNote(state), snap)
 	h.tx.OnCommit(func() {
 		s.cache.put(state, snap)
 		s.hub.RingCrowd(pos, crowd, keys...)

@@ -107,6 +107,20 @@ func (c *snapshotCache) drop(nid int64) {
 	}
 }
 
+// snapshotNote is the key of the note about a snapshot that the Updates before, of the same commit, have left.
+type snapshotNote int64
+
+// remembered is what is known of the current state of a room, as far as anything is.
+func (s *Server) remembered(tx *storage.Tx, state int64) *snapshot {
+	if snap, ok := tx.Noted(snapshotNote(state)); ok {
+		return snap.(*snapshot)
+	}
+	if snap := s.cache.get(state); snap != nil {
+		return snap
+	}
+	return newSnapshot()
+}
+
 // copy is a snapshot that may become another one.
 func (s *snapshot) copy() *snapshot {
 	return &snapshot{events: maps.Clone(s.events), joined: s.joined, crowd: s.crowd, known: s.known, servers: s.servers}

@@ -103,7 +103,7 @@ func (h *head) byAuthEvents(e *pdu.Event) (why, err error) {
 		if a.Status == storage.Rejected {
 			rejected = append(rejected, a.ID)
 		}
-		got, err := toAuthEvent(a, h.auth.version)
+		got, err := h.read(a)
 		if err != nil {
 			return nil, err
 		}
@@ -113,4 +113,20 @@ func (h *head) byAuthEvents(e *pdu.Event) (why, err error) {
 		return why, err
 	}
 	return refused(authrules.Allowed(h.auth.version, e.PDU, authrules.NewEvents(events)))
+}
+
+// reading is what an event was when it was read: a redaction changes it.
+type reading struct{ nid, redactedBy int64 }
+
+// read is toAuthEvent for an event that others name. They mostly name the same few.
+func (h *head) read(e *storage.Event) (*authEvent, error) {
+	key := reading{e.NID, e.RedactedBy}
+	if got := h.named[key]; got != nil {
+		return got, nil
+	}
+	got, err := toAuthEvent(e, h.auth.version)
+	if err == nil {
+		h.named[key] = got
+	}
+	return got, err
 }

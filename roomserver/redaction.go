@@ -120,6 +120,7 @@ func (h *head) redact(by *storage.Event, target id.EventID) error {
 		s.cache.drop(state)
 		h.tx.OnCommit(func() { s.cache.drop(state) })
 		h.auth.snap = newSnapshot()
+		h.tx.Note(snapshotNote(state), h.auth.snap)
 		if err := h.resummarise(t); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -53,13 +54,15 @@ type writer struct {
 	kept    int            // how many of them succeeded so far
 	stored  ends           // of the stream in the database
 	changed map[int64]bool // positions of the events that the group has redacted: the cache still has them as they were
+	notes   map[any]any    // of the Updates of the group that have succeeded; see Note
+	noted   map[any]any    // by the one that runs
 
 	updates, failures, commits, largest atomic.Uint64
 	commitNanos, writeNanos             atomic.Int64
 }
 
 func newWriter(s *Store, c conn, at ends, reopen func(ctx context.Context) (conn, error)) *writer {
-	w := &writer{store: s, conn: c, ends: at, stored: at, changed: map[int64]bool{}, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
+	w := &writer{store: s, conn: c, ends: at, stored: at, changed: map[int64]bool{}, notes: map[any]any{}, noted: map[any]any{}, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -185,7 +188,9 @@ func (w *writer) runJob(j *job) {
 	}
 	if j.err == nil {
 		w.kept++
+		maps.Copy(w.notes, w.noted)
 	}
+	clear(w.noted)
 }
 
 func (w *writer) beginJob(alone bool) error {
@@ -288,6 +293,8 @@ func (w *writer) finish(err error) {
 	group := w.group
 	w.group, w.kept = nil, 0
 	clear(w.changed)
+	clear(w.notes)
+	clear(w.noted)
 	defer func() {
 		w.store.settling.finish()
 		for _, j := range group {

@@ -69,10 +69,11 @@ func (s *Store) openSQLite(ctx context.Context, writes bool) (conn, error) {
 }
 
 // cacheKiB is the size of one connection's page cache. The file is not mapped into memory: measured, reading through the
-// cache is faster, for the writer too, although each commit empties the readers' caches.
+// cache is faster, for the writer too, although each commit empties the readers' caches. What SQLite takes for the size of its cache is half
+// of what it uses: pages are a little larger than a power of two with what it adds to them, and its allocator hands out powers of two.
 func (s *Store) cacheKiB(writes bool) int64 {
-	const writerShare = 4
-	kib := int64(s.pages.Limit()) >> 10
+	const writerShare, used = 4, 2
+	kib := int64(s.pages.Limit()) >> 10 / used
 	if writes {
 		return max(1<<10, kib/writerShare)
 	}

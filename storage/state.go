@@ -205,7 +205,9 @@ func (tx *ReadTx) CurrentStates(rooms []int64, members bool) (map[int64][]*Event
 		return nil, err
 	}
 	where, in := tx.inRooms(rooms)
-	nids, err := collect(tx, scanOne[int64], `select event from current_state where `+where+` and type <> $2`, in, member)
+	// In two halves: with <> all members would be gone through.
+	nids, err := collect(tx, scanOne[int64], `select event from current_state where `+where+` and type < $2
+		union all select event from current_state where `+where+` and type > $2`, in, member)
 	if err != nil {
 		return nil, err
 	}

@@ -217,6 +217,60 @@ func TestUpdatesThatArriveTogetherShareACommitAndFailAlone(t *testing.T) {
 	})
 }
 
+func TestNotesAreForThoseWhoseChangesAreCommittedTogether(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		type key string
+		note := func(value int, result error) func(tx *storage.Tx) error {
+			return func(tx *storage.Tx) error {
+				tx.Note(key("a"), value)
+				if got, _ := tx.Noted(key("a")); got != value {
+					return fmt.Errorf("noted %v and not %d", got, value)
+				}
+				return result
+			}
+		}
+		noted := func(want any) func(tx *storage.Tx) error {
+			return func(tx *storage.Tx) error {
+				if got, _ := tx.Noted(key("a")); got != want {
+					return fmt.Errorf("%v is noted, want %v", got, want)
+				}
+				if got, ok := tx.Noted("a"); ok {
+					return fmt.Errorf("%v is noted under a key of another type", got)
+				}
+				return nil
+			}
+		}
+		steps := []func(tx *storage.Tx) error{noted(nil), note(1, nil), noted(1), note(2, errRefused), noted(1), note(3, nil), noted(3)}
+		errs := make([]error, len(steps))
+		for range 20 { // a group ends after a time, which on a busy machine is soon over
+			before := s.Stats().Commits
+			release := busy(t, s)
+			var all sync.WaitGroup
+			for i, step := range steps {
+				all.Go(func() { errs[i] = s.Update(t.Context(), step) })
+				queued(s, i+1)
+			}
+			release.open(t)
+			all.Wait()
+			if s.Stats().Commits == before+1 {
+				break
+			}
+		}
+		for i, err := range errs {
+			if err != nil && err != errRefused {
+				t.Errorf("step %d: %v", i, err)
+			}
+		}
+		must(t, s.Update(t.Context(), noted(nil)))
+		must(t, s.View(t.Context(), func(tx *storage.ReadTx) error {
+			if _, ok := tx.Noted(key("a")); ok {
+				t.Error("something is noted in a View")
+			}
+			return nil
+		}))
+	})
+}
+
 func TestAGroupWhoseCommitFailsFailsWhole(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		withNotes(t, s)

@@ -36,6 +36,21 @@ func (tx *Tx) OnCommit(fn func()) {
 	tx.onCommit = append(tx.onCommit, fn)
 }
 
+// Note keeps a value for the rest of this Update and, if it succeeds, for those that are committed together with it: what a cache may have only
+// after the commit. The type of the key says whose it is.
+func (tx *Tx) Note(key, value any) { tx.writer.noted[key] = value }
+
+// Noted is the last value that was noted under a key; there is none in a View.
+func (tx *ReadTx) Noted(key any) (value any, ok bool) {
+	if tx.writer == nil {
+		return nil, false
+	}
+	if value, ok = tx.writer.noted[key]; !ok {
+		value, ok = tx.writer.notes[key]
+	}
+	return value, ok
+}
+
 // query runs a statement whose rows the caller reads and closes before the next statement of this transaction. Prefer
 // queryRow and collect, which cannot leave rows open.
 func (tx *ReadTx) query(sql string, args ...any) (*rows, error) {

@@ -67,7 +67,7 @@ func (tx *Tx) CountInThread(room int64, thread id.EventID, users []id.UserID, hi
 	}
 	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight)
 		select value, cast($2 as bigint), $3, 1, cast($4 as bigint) from `+tx.texts(1)+` l where true
-		on conflict (room, thread, user_id) do update set notify = unread.notify + 1, highlight = unread.highlight + excluded.highlight`,
+		on conflict (user_id, room, thread) do update set notify = unread.notify + 1, highlight = unread.highlight + excluded.highlight`,
 		list(users), room, string(thread), h)
 	return err
 }
@@ -81,7 +81,7 @@ func (tx *Tx) SetUnread(user id.UserID, room *Room, u Unread) error {
 		return err
 	}
 	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight) values ($1, $2, $3, $4, $5)
-		on conflict (room, thread, user_id) do update set notify = excluded.notify, highlight = excluded.highlight`,
+		on conflict (user_id, room, thread) do update set notify = excluded.notify, highlight = excluded.highlight`,
 		string(user), room.NID, string(u.Thread), u.Notify, u.Highlight)
 	return err
 }

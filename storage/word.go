@@ -96,8 +96,14 @@ func (tx *ReadTx) cachedName(cache *words, nid int64, sql string) (string, error
 	return s, nil
 }
 
+// newWord is the key of the note about a word that is not committed yet.
+type newWord string
+
 // wordNID is the number of a word that is stored already; ErrNotFound means that no row can refer to it.
 func (tx *ReadTx) wordNID(value string) (int64, error) {
+	if n, ok := tx.Noted(newWord(value)); ok {
+		return n.(int64), nil
+	}
 	return tx.cachedNID(tx.store.words, value, `select nid from words where value = $1`)
 }
 
@@ -112,6 +118,7 @@ func (tx *Tx) intern(value string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	tx.Note(newWord(value), n)
 	tx.OnCommit(func() { tx.store.words.add(n, value) })
 	return n, nil
 }

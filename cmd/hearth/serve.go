@@ -4,31 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/hearthd/hearth/internal/app"
-	"github.com/hearthd/hearth/internal/budget"
 	"github.com/hearthd/hearth/internal/config"
 )
-
-// gcPercent has the garbage collector wait until the heap is four times what is in use: a server of a few users uses some megabytes, and collecting
-// at twice that costs a quarter of the processor time of a message for ten megabytes. The memory limit bounds it where more is in use.
-const gcPercent = 300
-
-// limitMemory tells the runtime of the limit. An operator who sets GOMEMLIMIT or GOGC has the last word.
-func limitMemory(cfg *config.Config) {
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(budget.New(int64(cfg.Memory.Limit)).Heap())
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-}
 
 // serve runs the server until ctx ends (SIGTERM, SIGINT) or it fails. SIGHUP reloads the configuration.
 func serve(ctx context.Context, c *call) error {

@@ -12,7 +12,7 @@ import (
 
 // sweepDelay is for how long rows that have been sent are left where they are, so that one commit removes those of many transactions: a
 // commit costs more than a transaction. After a crash they are sent again, which other servers must expect. The store has the machine's clock.
-const sweepDelay = time.Second
+const sweepDelay = 5 * time.Second
 
 // sent notes that a server has had the rows of its outbox up to a position.
 func (s *Sender) sent(to id.ServerName, last int64) {

@@ -35,7 +35,7 @@ const (
 
 // parts are how many of 128 parts of the memory a cache may hold. What is left is for requests under way and the garbage they make.
 var parts = map[Cache]int64{
-	Pages: 32, Events: 16, Memberships: 8, States: 8, Lists: 8, Connections: 8, Members: 4, Words: 8, Audiences: 2, Rooms: 2, Sessions: 2, Wishes: 2,
+	Pages: 16, Events: 16, Memberships: 8, States: 8, Lists: 8, Connections: 8, Members: 4, Words: 8, Audiences: 2, Rooms: 2, Sessions: 2, Wishes: 2,
 }
 
 // Memory is the memory of one server. The zero value and nil have the DefaultLimit; nil counts for nobody.

@@ -51,7 +51,7 @@ func TestSharesAreSeenAsMetrics(t *testing.T) {
 		}
 	}
 	for key, want := range map[string]float64{
-		"hearth_cache_bytes events": 16<<20 + 1, "hearth_cache_limit_bytes events": 16 << 20, "hearth_cache_limit_bytes sqlite_pages": 32 << 20,
+		"hearth_cache_bytes events": 16<<20 + 1, "hearth_cache_limit_bytes events": 16 << 20, "hearth_cache_limit_bytes sqlite_pages": 16 << 20,
 		"hearth_cache_lookups_total events yes": 2, "hearth_cache_lookups_total events no": 1,
 	} {
 		if got[key] != want {

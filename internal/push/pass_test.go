@@ -224,7 +224,7 @@ func TestHostileRulesAreBounded(t *testing.T) {
 	program := book.Compile(stored)
 	start := time.Now()
 	pass.Evaluate(program, bob())
-	if took := time.Since(start); took > time.Second { // it takes 20 ms; without the bound, a minute
+	if took := time.Since(start); took > 20*time.Second { // it takes 20 ms, and more on a busy machine; without the bound, a minute
 		t.Errorf("one user takes %s", took)
 	}
 }

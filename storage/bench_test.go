@@ -207,6 +207,6 @@ func BenchmarkClientFields(b *testing.B) {
 		`{"example.org":{"ed25519:auto":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}}}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		(&storage.Event{ID: "$ccccccccccccccccccccccccccccccccccccccccccc", Type: "m.room.message", JSON: json}).ClientFields()
+		(&storage.Event{ID: "$ccccccccccccccccccccccccccccccccccccccccccc", Type: "m.room.message", Sender: "@alice:example.org", JSON: json}).ClientFields()
 	}
 }

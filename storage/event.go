@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/tidwall/gjson"
@@ -66,38 +67,12 @@ func (e *Event) Get(path string) gjson.Result { return gjson.GetBytes(e.JSON, pa
 // Spec: client-server-api#room-event-format
 func (e *Event) ClientFields() []byte {
 	e.once.Do(func() {
-		var content, ts, sender, key, typ, redacts string
-		gjson.ParseBytes(e.JSON).ForEach(func(name, value gjson.Result) bool {
-			switch name.Str {
-			case "content":
-				content = value.Raw
-			case "origin_server_ts":
-				ts = value.Raw
-			case "sender":
-				sender = value.Raw
-			case "state_key":
-				key = value.Raw
-			case "type":
-				typ = value.Raw
-			case "redacts":
-				redacts = value.Raw
-			}
-			return true
-		})
+		content, redacts := gjson.GetBytes(e.JSON, "content").Raw, ""
 		if content == "" {
 			content = "{}"
 		}
 		if e.Type == "m.room.redaction" {
-			// Clients of either generation find the target: in the content since room version 11, beside it before.
-			// Spec: client-server-api#mroomredaction
-			inside := gjson.Get(content, "redacts").Raw
-			if redacts == "" {
-				redacts = inside
-			} else if inside == "" && content != "{}" {
-				content = content[:len(content)-1] + `,"redacts":` + redacts + `}`
-			} else if content == "{}" {
-				content = `{"redacts":` + redacts + `}`
-			}
+			content, redacts = bothRedacts(content, gjson.GetBytes(e.JSON, "redacts").Raw)
 		}
 		b := make([]byte, 0, len(content)+len(e.ID)+len(e.Sender)+len(e.Type)+160)
 		b = append(b, `"content":`...)
@@ -105,22 +80,38 @@ func (e *Event) ClientFields() []byte {
 		b = append(b, `,"event_id":"`...)
 		b = append(b, e.ID...)
 		b = append(b, `","origin_server_ts":`...)
-		b = append(b, ts...)
+		b = strconv.AppendInt(b, e.TS, 10)
 		b = append(b, `,"sender":`...)
-		b = append(b, sender...)
-		if key != "" {
+		b = gjson.AppendJSONString(b, string(e.Sender))
+		if e.StateKey != nil {
 			b = append(b, `,"state_key":`...)
-			b = append(b, key...)
+			b = gjson.AppendJSONString(b, *e.StateKey)
 		}
-		if redacts != "" && e.Type == "m.room.redaction" {
+		if redacts != "" {
 			b = append(b, `,"redacts":`...)
 			b = append(b, redacts...)
 		}
 		b = append(b, `,"type":`...)
-		b = append(b, typ...)
+		b = gjson.AppendJSONString(b, e.Type)
 		e.client = b
 	})
 	return e.client
+}
+
+// bothRedacts says what a redaction redacts where clients of either generation find it: in the content since room version 11, beside it before.
+//
+// Spec: client-server-api#mroomredaction
+func bothRedacts(content, beside string) (string, string) {
+	inside := gjson.Get(content, "redacts").Raw
+	switch {
+	case beside == "":
+		return content, inside
+	case content == "{}":
+		return `{"redacts":` + beside + `}`, beside
+	case inside == "":
+		return content[:len(content)-1] + `,"redacts":` + beside + `}`, beside
+	}
+	return content, beside
 }
 
 // Copy is the event as somebody may change it.

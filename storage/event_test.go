@@ -286,7 +286,7 @@ func TestClientsOfEitherGenerationFindWhatIsRedacted(t *testing.T) {
 		"an event of another type says no such thing": {`{"type":"m.x","content":{},"redacts":"$a","sender":"@a:b","origin_server_ts":1}`, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &storage.Event{ID: "$r", JSON: []byte(c.json), Type: gjson.Get(c.json, "type").Str}
+			e := &storage.Event{ID: "$r", JSON: []byte(c.json), Type: gjson.Get(c.json, "type").Str, Sender: "@a:b"}
 			got := "{" + string(e.ClientFields()) + "}"
 			if !gjson.Valid(got) || gjson.Get(got, "redacts").Str != c.beside || gjson.Get(got, "content.redacts").Str != c.inside {
 				t.Errorf("it is %s", got)

@@ -153,6 +153,23 @@ func (tx *ReadTx) FirstMembers(room int64, membership string, limit int) ([]Memb
 		order by pos limit $3`, room, membership, limit))
 }
 
+// FirstMembersOf is FirstMembers for some rooms and memberships, by room, in the order of the memberships.
+func (tx *ReadTx) FirstMembersOf(rooms []int64, limit int, memberships ...string) (map[int64][]Membership, error) {
+	list, err := tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from (
+			select `+membershipColumns+`, row_number() over (partition by room, membership order by pos) as place from memberships
+			where `+tx.inInts("room", 1)+` and `+tx.inTexts("membership", 2)+`
+		) ranked where place <= $3 order by room, pos`, list(rooms), list(memberships), limit))
+	out := make(map[int64][]Membership, len(rooms))
+	for _, membership := range memberships {
+		for _, m := range list {
+			if m.Membership == membership {
+				out[m.Room] = append(out[m.Room], m)
+			}
+		}
+	}
+	return out, err
+}
+
 // Member is a user in a room under the name that the room knows them by.
 type Member struct {
 	User id.UserID

@@ -79,6 +79,16 @@ func (tx *ReadTx) RoomByNID(nid int64) (*Room, error) {
 	return scanRoom(tx.queryRow(`select `+roomColumns+` from rooms where nid = $1`, nid))
 }
 
+// Rooms finds rooms by their numbers.
+func (tx *ReadTx) Rooms(nids []int64) (map[int64]*Room, error) {
+	rows, err := collect(tx, scanRoom, `select `+roomColumns+` from rooms where `+tx.inInts("nid", 1), list(nids))
+	out := make(map[int64]*Room, len(rows))
+	for _, r := range rows {
+		out[r.NID] = r
+	}
+	return out, err
+}
+
 // RoomNID is the number of a room, from memory where possible.
 func (tx *ReadTx) RoomNID(room id.RoomID) (int64, error) {
 	return tx.cachedNID(tx.store.roomIDs, string(room), `select nid from rooms where room_id = $1`)

@@ -191,6 +191,12 @@ func (tx *ReadTx) named(deltas []delta) (map[StateKey]int64, error) {
 
 // CurrentState is the events of a room's state now, in no order. Unless members is true, those of type m.room.member are left out.
 func (tx *ReadTx) CurrentState(room int64, members bool) ([]*Event, error) {
+	states, err := tx.CurrentStates([]int64{room}, members)
+	return states[room], err
+}
+
+// CurrentStates is CurrentState for some rooms, by room.
+func (tx *ReadTx) CurrentStates(rooms []int64, members bool) (map[int64][]*Event, error) {
 	member, err := tx.wordNID("m.room.member")
 	if errors.Is(err, ErrNotFound) || members {
 		member, err = 0, nil
@@ -198,13 +204,21 @@ func (tx *ReadTx) CurrentState(room int64, members bool) ([]*Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	where, in := tx.inRooms(rooms)
 	// In two halves: with <> all members would be gone through.
-	positions, err := collect(tx, scanOne[int64], `select event from current_state where room = $1 and type < $2
-		union all select event from current_state where room = $1 and type > $2`, room, member)
+	nids, err := collect(tx, scanOne[int64], `select event from current_state where `+where+` and type < $2
+		union all select event from current_state where `+where+` and type > $2`, in, member)
 	if err != nil {
 		return nil, err
 	}
-	return tx.EventsAt(positions)
+	events, err := tx.EventsAt(nids)
+	out := make(map[int64][]*Event, len(rooms))
+	for _, e := range events {
+		if e != nil {
+			out[e.Room] = append(out[e.Room], e)
+		}
+	}
+	return out, err
 }
 
 // CurrentStateKey is the event that one key of a room's state is set to now.
@@ -283,33 +297,4 @@ func (tx *ReadTx) StateChanges(room int64, span Span) (map[StateKey]int64, error
 		}
 	}
 	return tx.named(out)
-}
-
-// StateVersion is one value that a key of the current state had: from Pos on it was Event, 0 for removed.
-type StateVersion struct{ Pos, Event int64 }
-
-// StateHistory is the values that a key of the current state has had, oldest first.
-func (tx *ReadTx) StateHistory(room int64, key StateKey) ([]StateVersion, error) {
-	return tx.stateVersions(room, key, "select pos, event from state_changes where room = $1 and type = $2 and state_key = $3 order by pos")
-}
-
-// RecalledState is the events of one key in the part of a room's history that was fetched from other servers, oldest first: values that it had
-// there, as far as one can tell.
-func (tx *ReadTx) RecalledState(room int64, key StateKey) ([]StateVersion, error) {
-	return tx.stateVersions(room, key,
-		"select pos, nid from events where room = $1 and type = $2 and state_key = $3 and status = 0 and state_after = 0 order by pos")
-}
-
-func (tx *ReadTx) stateVersions(room int64, key StateKey, query string) ([]StateVersion, error) {
-	typ, k, err := tx.keyNIDs(key)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return collect(tx, func(r rowScanner) (v StateVersion, err error) {
-		err = r.Scan(&v.Pos, &v.Event)
-		return v, err
-	}, query, room, typ, k)
 }

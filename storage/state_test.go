@@ -114,7 +114,8 @@ func TestCurrentStateAndItsChanges(t *testing.T) {
 					t.Errorf("%+v (-want +got):\n%s", span, diff)
 				}
 			}
-			got, err := tx.StateHistory(7, name)
+			all, err := tx.StateHistories([]int64{7}, name)
+			got := all[7]
 			if diff := cmp.Diff([]storage.StateVersion{{1, 10}, {2, 20}, {3, 0}, {4, 30}}, got); diff != "" {
 				t.Errorf("history (-want +got):\n%s", diff)
 			}

@@ -33,12 +33,12 @@ func (s *Service) Authenticate(ctx context.Context, token, asUser string, r *htt
 
 // session looks up what an access token stands for.
 func (s *Service) session(ctx context.Context, token string) (storage.Session, error) {
-	if !looksLike(accessPrefix, token) {
-		return storage.Session{}, errUnknownToken
-	}
-	hash := hashToken(token)
-	session, generation, ok := s.sessions.get(hash)
+	session, generation, ok := s.sessions.get(token)
 	if !ok {
+		if !looksLike(accessPrefix, token) {
+			return storage.Session{}, errUnknownToken
+		}
+		hash := hashToken(token)
 		err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
 			session, err = tx.Session(hash)
 			return err
@@ -68,7 +68,7 @@ func (s *Service) session(ctx context.Context, token string) (storage.Session, e
 		session.Replaces = nil
 		return session, nil
 	}
-	s.sessions.put(hash, session, generation)
+	s.sessions.put(token, session, generation)
 	return session, nil
 }
 

@@ -2,6 +2,7 @@ package account
 
 import (
 	"container/list"
+	"strings"
 	"sync"
 
 	"github.com/hearthd/hearth/internal/budget"
@@ -12,35 +13,36 @@ import (
 // sessionBytes is what an access token takes that is known without asking the database.
 const sessionBytes = 400
 
-// sessionCache remembers what access tokens stand for. Every request asks it.
+// sessionCache remembers what access tokens stand for. Every request asks it, so that it knows the tokens themselves: to check and to hash one
+// costs many times what finding it does.
 type sessionCache struct {
 	mu         sync.Mutex
 	share      *budget.Share
 	generation uint64 // grows with every drop
-	byToken    map[storage.TokenHash]*list.Element
-	byUser     map[id.UserID]map[storage.TokenHash]struct{}
+	byToken    map[string]*list.Element
+	byUser     map[id.UserID]map[string]struct{}
 	recent     *list.List // of cachedSession; the least recently used is last
 }
 
 type cachedSession struct {
-	hash    storage.TokenHash
+	token   string
 	session storage.Session
 }
 
 func newSessionCache(share *budget.Share) *sessionCache {
 	return &sessionCache{
 		share:   share,
-		byToken: map[storage.TokenHash]*list.Element{},
-		byUser:  map[id.UserID]map[storage.TokenHash]struct{}{},
+		byToken: map[string]*list.Element{},
+		byUser:  map[id.UserID]map[string]struct{}{},
 		recent:  list.New(),
 	}
 }
 
 // get returns a session, or the generation to give to put once it was looked up.
-func (c *sessionCache) get(hash storage.TokenHash) (s storage.Session, generation uint64, ok bool) {
+func (c *sessionCache) get(token string) (s storage.Session, generation uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.byToken[hash]
+	e, ok := c.byToken[token]
 	c.share.Asked(ok)
 	if !ok {
 		return s, c.generation, false
@@ -50,17 +52,18 @@ func (c *sessionCache) get(hash storage.TokenHash) (s storage.Session, generatio
 }
 
 // put remembers a session, unless something was dropped since the generation: it may have been this one.
-func (c *sessionCache) put(hash storage.TokenHash, s storage.Session, generation uint64) {
+func (c *sessionCache) put(token string, s storage.Session, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if generation != c.generation || c.byToken[hash] != nil {
+	if generation != c.generation || c.byToken[token] != nil {
 		return
 	}
-	c.byToken[hash] = c.recent.PushFront(cachedSession{hash, s})
+	token = strings.Clone(token) // it is a part of the request
+	c.byToken[token] = c.recent.PushFront(cachedSession{token, s})
 	if c.byUser[s.UserID] == nil {
-		c.byUser[s.UserID] = map[storage.TokenHash]struct{}{}
+		c.byUser[s.UserID] = map[string]struct{}{}
 	}
-	c.byUser[s.UserID][hash] = struct{}{}
+	c.byUser[s.UserID][token] = struct{}{}
 	if !c.share.Hold(sessionBytes * c.recent.Len()) {
 		c.remove(c.recent.Back())
 	}
@@ -71,16 +74,16 @@ func (c *sessionCache) drop(user id.UserID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.generation++
-	for hash := range c.byUser[user] {
-		c.remove(c.byToken[hash])
+	for token := range c.byUser[user] {
+		c.remove(c.byToken[token])
 	}
 }
 
 func (c *sessionCache) remove(e *list.Element) {
 	s := e.Value.(cachedSession)
 	c.recent.Remove(e)
-	delete(c.byToken, s.hash)
-	delete(c.byUser[s.session.UserID], s.hash)
+	delete(c.byToken, s.token)
+	delete(c.byUser[s.session.UserID], s.token)
 	if len(c.byUser[s.session.UserID]) == 0 {
 		delete(c.byUser, s.session.UserID)
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestSessionCache(t *testing.T) {
 	session := func(u id.UserID) storage.Session { return storage.Session{UserID: u} }
-	key := func(b byte) storage.TokenHash { return storage.TokenHash{b} }
+	key := func(b byte) string { return string(rune(b)) }
 	put := func(c *sessionCache, b byte, u id.UserID) {
 		_, generation, _ := c.get(key(b))
 		c.put(key(b), session(u), generation)

@@ -5,6 +5,8 @@ package clientevent
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -100,17 +102,11 @@ func Prepare(tx *storage.ReadTx, viewer Viewer, events []*storage.Event, opts Op
 		}
 	}
 	if len(missing) > 0 {
-		loaded := make(map[int64]*visibility.History, len(missing)+len(opts.Histories))
-		for room, h := range opts.Histories {
-			loaded[room] = h
+		loaded, err := visibility.LoadAll(tx, slices.Collect(maps.Keys(missing)), viewer.User)
+		if err != nil {
+			return nil, err
 		}
-		for room := range missing {
-			h, err := visibility.Load(tx, room, viewer.User)
-			if err != nil {
-				return nil, err
-			}
-			loaded[room] = h
-		}
+		maps.Copy(loaded, opts.Histories)
 		b.histories = loaded
 	}
 	if len(b.erased.users) > 0 {

@@ -30,8 +30,9 @@ type look struct {
 	global   []storage.AccountData
 	rooms    map[id.RoomID][]storage.AccountData
 	unread   map[int64][]storage.Unread // of all rooms, in an initial sync
-	cut      int64                      // the last message to the device for which there was place, if there are more
-	met      map[id.UserID]bool         // who has come into a room that the user is in
+	ahead    ahead
+	cut      int64              // the last message to the device for which there was place, if there are more
+	met      map[id.UserID]bool // who has come into a room that the user is in
 	buf      []byte
 }
 
@@ -210,6 +211,11 @@ func (l *look) allRooms(ctx context.Context) error {
 		for i, m := range section.list {
 			if err := ctx.Err(); err != nil {
 				return err
+			}
+			if section.name == "join" {
+				if err := l.readAhead(section.list[i:]); err != nil {
+					return err
+				}
 			}
 			l.reserve(len(l.buf)-before, i, len(section.list)-i)
 			start, count := len(l.buf), o.items

@@ -32,9 +32,11 @@ func (l *look) open(m storage.Membership) (*room, error) {
 		r.history = visibility.Member(l.User)
 		return r, nil
 	}
-	var err error
-	if r.history, err = visibility.Load(l.tx, m.Room, l.User); err != nil {
-		return nil, err
+	if r.history = l.ahead.histories[m.Room]; r.history == nil {
+		var err error
+		if r.history, err = visibility.Load(l.tx, m.Room, l.User); err != nil {
+			return nil, err
+		}
 	}
 	if l.initial || r.history.Membership(l.since.Pos) != "join" {
 		r.after, r.full = everything, true

@@ -60,6 +60,11 @@ func (r *room) state(t *timeline) (stateDelta, error) {
 // lazy reports whether the client wants to hear only of members that it needs.
 func (r *room) lazy() bool { return r.Filter.Room.State.LazyLoadMembers }
 
+// everyMember reports whether the client wants to hear of all members.
+func (l *look) everyMember() bool {
+	return !l.Filter.Room.State.LazyLoadMembers && l.Filter.Room.State.MatchType(memberType)
+}
+
 // noteMembers remembers which members the client is told of.
 func (r *room) noteMembers(events []*storage.Event) {
 	if !r.lazy() {
@@ -156,10 +161,12 @@ func (s *stateReader) whole() error {
 
 // current wants the current state with some of it replaced by what was before.
 func (s *stateReader) current(before map[storage.StateKey]int64) error {
-	f := &s.Filter.Room.State
-	events, err := s.tx.CurrentState(s.m.Room, !s.lazy() && f.MatchType(memberType))
-	if err != nil {
-		return err
+	events, read := s.ahead.state[s.m.Room]
+	if !read {
+		var err error
+		if events, err = s.tx.CurrentState(s.m.Room, s.everyMember()); err != nil {
+			return err
+		}
 	}
 	for _, ev := range events {
 		if ev == nil || ev.StateKey == nil {

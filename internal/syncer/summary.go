@@ -20,26 +20,38 @@ type summary struct {
 	heroes          []storage.Membership
 }
 
+func newSummary(r *storage.Room) *summary {
+	return &summary{joined: r.Summary.Joined, invited: r.Summary.Invited, nameless: r.Summary.Name == "" && r.Summary.CanonicalAlias == "",
+		name: r.Summary.Name, avatar: r.Summary.AvatarURL}
+}
+
 // loadSummary reads the summary of the room.
 //
 // Spec: client-server-api#get_matrixclientv3sync
 func (r *room) loadSummary() (*summary, error) {
-	row, err := r.tx.RoomByNID(r.m.Room)
-	if err != nil {
-		return nil, fmt.Errorf("load the room: %w", err)
+	row := r.ahead.rooms[r.m.Room]
+	if row == nil {
+		var err error
+		if row, err = r.tx.RoomByNID(r.m.Room); err != nil {
+			return nil, fmt.Errorf("load the room: %w", err)
+		}
 	}
-	s := &summary{joined: row.Summary.Joined, invited: row.Summary.Invited, nameless: row.Summary.Name == "" && row.Summary.CanonicalAlias == "",
-		name: row.Summary.Name, avatar: row.Summary.AvatarURL}
-	if s.nameless {
-		err = r.nameAfter(s)
+	s := newSummary(row)
+	if !s.nameless {
+		return s, nil
 	}
-	return s, err
+	return s, r.nameAfter(s)
 }
 
 // nameAfter finds the members after whom a nameless room is named.
 func (r *room) nameAfter(s *summary) error {
-	if err := r.heroes(s, "join", "invite"); err != nil || len(s.heroes) > 0 {
+	if members, read := r.ahead.heroes[r.m.Room]; read {
+		r.takeHeroes(s, members)
+	} else if err := r.heroes(s, "join", "invite"); err != nil {
 		return err
+	}
+	if len(s.heroes) > 0 {
+		return nil
 	}
 	return r.heroes(s, "leave", "ban")
 }
@@ -53,13 +65,18 @@ func (r *room) heroes(s *summary, memberships ...string) error {
 		if err != nil {
 			return fmt.Errorf("load heroes: %w", err)
 		}
-		for _, m := range members {
-			if m.User != r.User && len(s.heroes) < maxHeroes {
-				s.heroes = append(s.heroes, m)
-			}
-		}
+		r.takeHeroes(s, members)
 	}
 	return nil
+}
+
+// takeHeroes adds members as far as there is place for them.
+func (r *room) takeHeroes(s *summary, members []storage.Membership) {
+	for _, m := range members {
+		if m.User != r.User && len(s.heroes) < maxHeroes {
+			s.heroes = append(s.heroes, m)
+		}
+	}
 }
 
 // summary writes the summary.

@@ -1,10 +1,11 @@
 // Package visibility decides which events of a room a user may see: history visibility at the moment of each event, and ignored users. It
-// decides from values; only Load and LoadIgnored read, once a room and request. It refuses to know why somebody asks and what is done with
+// decides from values; only Load, LoadAll and LoadIgnored read, once a room and request. It refuses to know why somebody asks and what is done with
 // the answer.
 package visibility
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -36,47 +37,102 @@ const none = math.MinInt64
 
 // Load reads the history of a room for a viewer, who need not have anything to do with the room.
 func Load(tx *storage.ReadTx, room int64, viewer id.UserID) (*History, error) {
-	key := storage.StateKey{Type: "m.room.history_visibility"}
-	history, err := tx.StateHistory(room, key)
-	if err != nil {
-		return nil, fmt.Errorf("load the history visibility: %w", err)
-	}
-	visibility, first, err := versions(tx, history, "content.history_visibility")
-	if err != nil {
-		return nil, fmt.Errorf("load the history visibility: %w", err)
-	}
-	member := storage.StateKey{Type: "m.room.member", Key: string(viewer)}
-	memberships, err := tx.StateHistory(room, member)
-	if err != nil {
-		return nil, fmt.Errorf("load the memberships of a user: %w", err)
-	}
-	if len(history) > 0 && (first == nil || first.Pos != history[0].Pos) {
-		// This server came into the room when it was there already. What it fetched of the history since tells how things were then.
-		if memberships, err = recalled(tx, room, member, memberships); err != nil {
-			return nil, fmt.Errorf("load the memberships of a user: %w", err)
-		}
-		if history, err = recalled(tx, room, key, history); err == nil {
-			visibility, _, err = versions(tx, history, "content.history_visibility")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("load the history visibility: %w", err)
-		}
-		// The first that is known held before, nobody knows since when.
-		visibility[0].pos = none
-	}
-	membership, _, err := versions(tx, memberships, "content.membership")
-	if err != nil {
-		return nil, fmt.Errorf("load the memberships of a user: %w", err)
-	}
-	return newHistory(viewer, visibility, membership), nil
+	all, err := LoadAll(tx, []int64{room}, viewer)
+	return all[room], err
 }
 
-// recalled adds to the values of a piece of state those of the fetched history.
-func recalled(tx *storage.ReadTx, room int64, key storage.StateKey, known []storage.StateVersion) ([]storage.StateVersion, error) {
-	found, err := tx.RecalledState(room, key)
-	out := slices.Concat(known, found)
-	slices.SortStableFunc(out, func(a, b storage.StateVersion) int { return cmp.Compare(a.Pos, b.Pos) })
-	return out, err
+// LoadAll is Load for some rooms, by room. The number of its queries does not grow with the rooms.
+func LoadAll(tx *storage.ReadTx, rooms []int64, viewer id.UserID) (map[int64]*History, error) {
+	visibility := pieces{tx: tx, key: storage.StateKey{Type: "m.room.history_visibility"}, path: "content.history_visibility"}
+	if err := visibility.load(rooms); err != nil {
+		return nil, fmt.Errorf("load the history visibility: %w", err)
+	}
+	membership := pieces{tx: tx, key: storage.StateKey{Type: "m.room.member", Key: string(viewer)}, path: "content.membership"}
+	if err := membership.load(rooms); err != nil {
+		return nil, fmt.Errorf("load the memberships of a user: %w", err)
+	}
+	// This server came into some rooms when they were there already. What it fetched of their history since tells how things were then.
+	var elsewhere []int64
+	for room, list := range visibility.versions {
+		if first := visibility.events[list[0].Event]; first == nil || first.Pos != list[0].Pos {
+			elsewhere = append(elsewhere, room)
+		}
+	}
+	if len(elsewhere) > 0 {
+		if err := errors.Join(visibility.recall(elsewhere), membership.recall(elsewhere)); err != nil {
+			return nil, fmt.Errorf("load what was fetched of a history: %w", err)
+		}
+	}
+	out := make(map[int64]*History, len(rooms))
+	for _, room := range rooms {
+		out[room] = newHistory(viewer, visibility.of(room), membership.of(room))
+	}
+	for _, room := range elsewhere {
+		// The first that is known held before, nobody knows since when.
+		out[room].visibility[0].pos = none
+	}
+	return out, nil
+}
+
+// pieces is the values that one key of the state has had in some rooms.
+type pieces struct {
+	tx       *storage.ReadTx
+	key      storage.StateKey
+	path     string // to the value in the events
+	versions map[int64][]storage.StateVersion
+	events   map[int64]*storage.Event // of the versions
+}
+
+func (p *pieces) load(rooms []int64) (err error) {
+	if p.versions, err = p.tx.StateHistories(rooms, p.key); err != nil {
+		return err
+	}
+	return p.loadEvents()
+}
+
+// recall adds the values of the fetched history.
+func (p *pieces) recall(rooms []int64) error {
+	found, err := p.tx.RecalledStates(rooms, p.key)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	for room, versions := range found {
+		all := slices.Concat(p.versions[room], versions)
+		slices.SortStableFunc(all, func(a, b storage.StateVersion) int { return cmp.Compare(a.Pos, b.Pos) })
+		p.versions[room] = all
+	}
+	return p.loadEvents()
+}
+
+func (p *pieces) loadEvents() error {
+	var nids []int64
+	for _, list := range p.versions {
+		for _, v := range list {
+			if v.Event != 0 {
+				nids = append(nids, v.Event)
+			}
+		}
+	}
+	events, err := p.tx.EventsAt(nids)
+	p.events = make(map[int64]*storage.Event, len(events))
+	for _, ev := range events {
+		if ev != nil {
+			p.events[ev.NID] = ev
+		}
+	}
+	return err
+}
+
+// of is the values in a room; a removed one is empty.
+func (p *pieces) of(room int64) []version {
+	out := make([]version, len(p.versions[room]))
+	for i, v := range p.versions[room] {
+		out[i].pos = v.Pos
+		if ev := p.events[v.Event]; ev != nil {
+			out[i].value = gjson.GetBytes(ev.JSON, p.path).Str
+		}
+	}
+	return out
 }
 
 // Member is the history of a viewer who has been joined all the time that is asked about.
@@ -92,29 +148,6 @@ func newHistory(viewer id.UserID, visibility, membership []version) *History {
 		}
 	}
 	return h
-}
-
-// versions reads the values of a piece of state, and the event of the first; a removed one is an empty value.
-func versions(tx *storage.ReadTx, history []storage.StateVersion, path string) (out []version, first *storage.Event, err error) {
-	if len(history) == 0 {
-		return nil, nil, nil
-	}
-	nids := make([]int64, len(history))
-	for i, v := range history {
-		nids[i] = v.Event
-	}
-	events, err := tx.EventsAt(nids)
-	if err != nil {
-		return nil, nil, err
-	}
-	out = make([]version, len(history))
-	for i, v := range history {
-		out[i].pos = v.Pos
-		if events[i] != nil {
-			out[i].value = gjson.GetBytes(events[i].JSON, path).Str
-		}
-	}
-	return out, events[0], nil
 }
 
 // at is the value of the last version at or before pos.

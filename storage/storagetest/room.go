@@ -186,17 +186,15 @@ func (r *Room) write(tx *storage.Tx, e *storage.Event, content string) error {
 	if err := tx.SaveRoomSummary(r.Row); err != nil {
 		return err
 	}
-	members, err := tx.LocalJoined(r.Row.NID)
-	if err != nil {
-		return err
+	if r.Rung == nil {
+		return nil
 	}
+	members, err := tx.LocalJoined(r.Row.NID)
 	for _, m := range members {
 		heard = append(heard, m.User)
 	}
-	if r.Rung != nil {
-		tx.OnCommit(func() { r.Rung(pos, heard) })
-	}
-	return nil
+	tx.OnCommit(func() { r.Rung(pos, heard) })
+	return err
 }
 
 func (r *Room) member(tx *storage.Tx, e *storage.Event, content string) error {

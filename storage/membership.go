@@ -155,10 +155,11 @@ func (tx *ReadTx) FirstMembers(room int64, membership string, limit int) ([]Memb
 
 // FirstMembersOf is FirstMembers for some rooms and memberships, by room, in the order of the memberships.
 func (tx *ReadTx) FirstMembersOf(rooms []int64, limit int, memberships ...string) (map[int64][]Membership, error) {
-	list, err := tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+` from (
-			select `+membershipColumns+`, row_number() over (partition by room, membership order by pos) as place from memberships
-			where `+tx.inInts("room", 1)+` and `+tx.inTexts("membership", 2)+`
-		) ranked where place <= $3 order by room, pos`, list(rooms), list(memberships), limit))
+	list, err := tx.memberships(collect(tx, scanMembership, `select `+membershipColumns+`
+		from `+tx.ints(1)+` r cross join `+tx.texts(2)+` s cross join memberships m
+		where m.room = r.value and m.member in (
+			select f.member from memberships f where f.room = r.value and f.membership = s.value order by f.pos limit $3)
+		order by m.room, m.pos`, list(rooms), list(memberships), limit))
 	out := make(map[int64][]Membership, len(rooms))
 	for _, membership := range memberships {
 		for _, m := range list {

@@ -223,9 +223,14 @@ func (tx *ReadTx) memberMoves(room, since int64) (map[int64]move, error) {
 	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
-	before, err := collect(tx, scan, `select c.state_key, coalesce((select p.event from state_changes p
-			where p.room = $1 and p.type = $2 and p.state_key = c.state_key and p.pos <= $3 order by p.pos desc limit 1), 0)
-		from (select distinct state_key from state_changes where room = $1 and pos > $3 and type = $2) c`, room, typ, since)
+	members := make([]int64, len(changes))
+	for i, c := range changes {
+		members[i] = c.member
+	}
+	slices.Sort(members)
+	before, err := collect(tx, scan, `select l.value, coalesce((select p.event from state_changes p
+			where p.room = $1 and p.type = $2 and p.state_key = l.value and p.pos <= $3 order by p.pos desc limit 1), 0)
+		from `+tx.ints(4)+` l`, room, typ, since, list(slices.Compact(members)))
 	if err != nil {
 		return nil, err
 	}
@@ -263,8 +268,9 @@ func (tx *ReadTx) settleCompany(f follow, self int64) (changed, left []id.UserID
 		gone = append(gone, n)
 	}
 	if len(gone) > 0 {
-		still, err := collect(tx, scanOne[int64], `select distinct n.member from memberships m join memberships n on n.room = m.room
-			where m.member = $1 and m.membership = 'join' and n.membership = 'join' and `+tx.inInts("n.member", 2), self, list(gone))
+		still, err := collect(tx, scanOne[int64], `select l.value from `+tx.ints(2)+` l
+			where exists (select 1 from memberships m join memberships n on n.room = m.room and n.member = l.value
+				where m.member = $1 and m.membership = 'join' and n.membership = 'join')`, self, list(gone))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -393,7 +393,7 @@ func TestLargeAnswersWaitForAPlace(t *testing.T) {
 	for range largeReads {
 		c.large <- struct{}{}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if _, err := c.EventAuth(ctx, peerName, "!r", "$e"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
@@ -435,12 +435,12 @@ func TestAServerThatAnswersSlowlyWaitsForItself(t *testing.T) {
 }
 
 func TestConnectionsThatAreBeingMadeEndWithTheClient(t *testing.T) {
-	dialling, ended := make(chan struct{}), make(chan struct{})
+	dialling, ended := make(chan struct{}), make(chan error, 1)
 	c := newWorld(t).client(func(o *Options) {
 		o.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			close(dialling)
 			<-ctx.Done()
-			close(ended)
+			ended <- ctx.Err()
 			return nil, ctx.Err()
 		}
 	})
@@ -455,11 +455,9 @@ func TestConnectionsThatAreBeingMadeEndWithTheClient(t *testing.T) {
 	if err := <-asked; !errors.Is(err, ErrUnreachable) {
 		t.Error(err)
 	}
-	began := time.Now()
 	c.Close()
-	<-ended
-	if took := time.Since(began); took > dialTimeout/2 {
-		t.Errorf("it took %s", took)
+	if err := <-ended; !errors.Is(err, context.Canceled) { // and not by dialTimeout
+		t.Error(err)
 	}
 }
 

@@ -250,7 +250,7 @@ func (s *server) waitChanged(user, who id.UserID, since int64) {
 	s.w.t.Helper()
 	watch := s.hub.Watch(hub.User(user))
 	defer watch.Close()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(40 * time.Second)
 	for !slices.Contains(s.changedFor(user, since), who) {
 		select {
 		case <-watch.C():
@@ -263,7 +263,7 @@ func (s *server) waitChanged(user, who id.UserID, since int64) {
 // settled waits until a server has no list to fetch that is due.
 func (s *server) settled() {
 	s.w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(40 * time.Second)
 	for due := 1; due > 0; {
 		s.view(func(tx *storage.ReadTx) error {
 			list, err := tx.StaleLists(s.w.clock.Now().UnixMilli(), nil, 10)

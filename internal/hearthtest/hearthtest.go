@@ -32,7 +32,7 @@ import (
 )
 
 // Patience is how long, in real time, a client waits for an answer or for something to happen before the test fails.
-const Patience = 15 * time.Second
+const Patience = 40 * time.Second
 
 // LogEnv sets how much the servers write into the log of the test: debug, info, or warn, which is the default.
 const LogEnv = "HEARTHTEST_LOG"

@@ -10,6 +10,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
+	"github.com/hearthd/hearth/internal/extend"
 	"github.com/hearthd/hearth/internal/hub"
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/internal/merr"
@@ -395,11 +396,14 @@ func (h *head) applyMembership(e *storage.Event, pos int64, user id.UserID, old 
 		if err != nil {
 			return err
 		}
-		at := slices.IndexFunc(joined, func(m storage.Member) bool { return m.User == user })
+		at := -1
+		if before == spec.Join {
+			at = slices.IndexFunc(joined, func(m storage.Member) bool { return m.User == user })
+		}
 		now, crowd := storage.Member{User: user, Name: m.Name}, h.auth.snap.crowd
 		switch {
 		case m.Membership == spec.Join && at < 0:
-			joined = append(slices.Clip(joined), now)
+			joined = extend.With(joined, now)
 			if crowd != nil {
 				crowd = h.s.hub.With(crowd, user)
 			}

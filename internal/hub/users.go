@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hearthd/hearth/internal/extend"
 	"github.com/hearthd/hearth/internal/id"
 )
 
@@ -103,7 +104,11 @@ func (h *Hub) Crowd(users ...id.UserID) Crowd {
 }
 
 // With is a crowd with one more user at its end.
-func (h *Hub) With(c Crowd, user id.UserID) Crowd { return append(slices.Clip(c), h.Crowd(user)...) }
+func (h *Hub) With(c Crowd, user id.UserID) Crowd {
+	h.watching.Lock()
+	defer h.watching.Unlock()
+	return extend.With(c, h.users.cell(user))
+}
 
 // Without is a crowd without the user at a place.
 func (c Crowd) Without(at int) Crowd { return slices.Delete(slices.Clone(c), at, at+1) }

@@ -92,6 +92,11 @@ func TestClientsConverge(t *testing.T) {
 			r := newRig(t)
 			rooms := []*storagetest.Room{r.room("a"), r.room("b"), r.room("c")}
 			users := []id.UserID{alice, bob, eve}
+			for i := range fewRooms * int(seed%2) { // so that not all rooms are looked at each
+				quiet := r.room(fmt.Sprint("quiet", i))
+				quiet.Member(bob, bob, "join")
+				quiet.Member(eve, eve, "join")
+			}
 			filters := []string{`{"room":{"timeline":{"limit":%d}}}`, `{"room":{"timeline":{"limit":%d},"state":{"lazy_load_members":true}}}`,
 				`{"room":{"timeline":{"limit":%d,"not_types":["m.room.topic"]}}}`}
 			var clients []*model
@@ -130,7 +135,7 @@ func TestClientsConverge(t *testing.T) {
 // TestNothingIsLostUnderLoad has clients that wait while several writers send: every client gets every message once and in order.
 func TestNothingIsLostUnderLoad(t *testing.T) {
 	r := newRig(t)
-	const writers, messages = 4, 60
+	const writers, messages = fewRooms + 2, 60
 	rooms := make([]*storagetest.Room, writers)
 	for i := range rooms {
 		rooms[i] = r.room(fmt.Sprint("r", i))

@@ -288,9 +288,9 @@ func (h *head) change(pos, next int64, changes []storage.StateChange, given map[
 	h.auth.snap = h.auth.snap.copy()
 	for _, c := range changes {
 		if now, ok := given[c.Event]; ok {
-			h.auth.snap.set(c.StateKey, now.auth)
+			h.auth.snap.events.set(c.StateKey, now.auth)
 		} else {
-			delete(h.auth.snap.events, c.StateKey)
+			h.auth.snap.events.forget(c.StateKey)
 		}
 	}
 	successor := room.Summary.Successor
@@ -348,7 +348,7 @@ func (h *head) changeSome(pos int64, changes []storage.StateChange, members map[
 		}
 		summarise(&room.Summary, c.StateKey, content)
 		h.changed[c.StateKey] = true
-		h.auth.snap.set(c.StateKey, now.auth)
+		h.auth.snap.events.set(c.StateKey, now.auth)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package roomserver
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 
 	lru "container/list"
@@ -29,19 +28,16 @@ type authEvent struct {
 // snapshot is what the roomserver remembers of one state snapshot. A snapshot never changes, so neither does what is known of it; it only
 // becomes more. Absent state is remembered as nil. It is used inside Updates only, which run one after the other, so it needs no lock.
 type snapshot struct {
-	events  map[storage.StateKey]*authEvent
+	events  *stateEvents
 	joined  []storage.Member // local users who are joined, once known; never changed in place
 	crowd   hub.Crowd        // of the same users in the same order, once they were rung
 	known   bool
 	servers []id.ServerName // the other servers in the room; nil while not known
 }
 
-// maxAuthEvents bounds the events remembered of a snapshot.
-const maxAuthEvents = 512
-
 // size estimates the bytes of a snapshot. Events and names are shared with others of its room, so they count a little in each.
 func (s *snapshot) size() int {
-	return 300 + 256*len(s.events) + 100*len(s.joined) + 8*len(s.crowd) + 32*len(s.servers)
+	return 300 + 256*s.events.len() + 100*len(s.joined) + 8*len(s.crowd) + 32*len(s.servers)
 }
 
 // snapshotCache maps the numbers of committed snapshots to what is known of them. Numbers of snapshots that were rolled back are used again,
@@ -60,7 +56,7 @@ type cached struct {
 	size int // when it was put here; it grows by what it is asked for
 }
 
-func newSnapshot() *snapshot { return &snapshot{events: map[storage.StateKey]*authEvent{}} }
+func newSnapshot() *snapshot { return &snapshot{events: newStateEvents()} }
 
 func newSnapshotCache(share *budget.Share) *snapshotCache {
 	return &snapshotCache{share: share, order: lru.New(), byNID: map[int64]*lru.Element{}}
@@ -123,15 +119,7 @@ func (s *Server) remembered(tx *storage.Tx, state int64) *snapshot {
 
 // copy is a snapshot that may become another one.
 func (s *snapshot) copy() *snapshot {
-	return &snapshot{events: maps.Clone(s.events), joined: s.joined, crowd: s.crowd, known: s.known, servers: s.servers}
-}
-
-// set notes the event of a piece of state; nil for none.
-func (s *snapshot) set(key storage.StateKey, e *authEvent) {
-	if len(s.events) >= maxAuthEvents { // requests may ask for any key
-		clear(s.events)
-	}
-	s.events[key] = e
+	return &snapshot{events: s.events.copy(), joined: s.joined, crowd: s.crowd, known: s.known, servers: s.servers}
 }
 
 // authState is the state of a room, as the auth rules see it: a gomatrixserverlib.AuthEventProvider that loads what it is asked for.
@@ -146,7 +134,7 @@ type authState struct {
 
 // get finds the event of a piece of current state; nil if there is none.
 func (a *authState) get(key storage.StateKey) (*authEvent, error) {
-	e, ok := a.snap.events[key]
+	e, ok := a.snap.events.find(key)
 	if ok {
 		return e, nil
 	}
@@ -159,7 +147,7 @@ func (a *authState) get(key storage.StateKey) (*authEvent, error) {
 			return nil, err
 		}
 	}
-	a.snap.set(key, e)
+	a.snap.events.set(key, e)
 	return e, nil
 }
 

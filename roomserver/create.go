@@ -111,7 +111,7 @@ func (s *Server) create(tx *storage.Tx, r CreateRequest) (*head, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.auth.snap = &snapshot{events: map[storage.StateKey]*authEvent{}, known: true, servers: []id.ServerName{}} // nobody is joined yet
+	h.auth.snap = &snapshot{events: newStateEvents(), known: true, servers: []id.ServerName{}} // nobody is joined yet
 	content, err := createContent(r, version)
 	if err != nil {
 		return nil, err

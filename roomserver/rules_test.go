@@ -191,7 +191,7 @@ func TestASnapshotRemembersABoundedPartOfTheState(t *testing.T) {
 	}
 	f.view(func(tx *storage.ReadTx) error {
 		row, err := tx.Room(room)
-		if n := len(f.cache.get(row.State).events); n > maxAuthEvents {
+		if n := f.cache.get(row.State).events.len(); n > maxAuthEvents {
 			t.Errorf("%d events are remembered", n)
 		}
 		return err

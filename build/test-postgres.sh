@@ -42,4 +42,4 @@ HEARTH_TEST_POSTGRES_URL="postgres://hearth@/postgres?host=$dir"
 export HEARTH_TEST_POSTGRES_URL
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- ./storage/... ./tests
-go test "$@"
+go test -timeout 30m "$@"

@@ -78,6 +78,9 @@ func (g *grown) fill(b *testing.B, rooms int, fill func(s *roomserver.Server, ro
 		})
 	}
 	all.Wait()
+	if err := s.CatchUpSearch(context.Background()); err != nil { // which a server does as it goes
+		b.Fatal(err)
+	}
 	if err := store.Close(); err != nil {
 		b.Fatal(err)
 	}

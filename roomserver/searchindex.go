@@ -11,7 +11,7 @@ import (
 const (
 	// indexDelay is how long the search index waits for company, on the machine's clock, and indexBatch how many events one transaction shows it.
 	indexDelay = time.Second
-	indexBatch = 500
+	indexBatch = 200
 )
 
 // searchable says that there are events that the search index has yet to see.

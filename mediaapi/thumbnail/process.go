@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -234,6 +235,8 @@ func (p *process) start() error {
 		close(ended)
 	}(p.ended)
 
+	// Pictures take some 40 MiB for as long as somebody looks at them: what the server does not need of its own is given back, while libvips loads.
+	debug.FreeOSMemory()
 	_ = here.SetReadDeadline(time.Now().Add(startTimeout))
 	hello, text, err := readAnswer(here)
 	switch {

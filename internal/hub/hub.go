@@ -42,8 +42,8 @@ func NewAt(floor, start int64, limit int) *Hub {
 		counter:  start,
 		draining: make(chan struct{}),
 	}
-	h.users.floor[durable].Store(floor)
-	h.users.floor[ephemeral].Store(start)
+	h.users.floor[durable] = floor
+	h.users.floor[ephemeral] = start
 	return h
 }
 
@@ -100,7 +100,8 @@ func (h *Hub) watchersOf(k Key) []*Watch {
 func (h *Hub) setWatchers(k Key, list []*Watch) {
 	switch {
 	case k.kind == ofUser:
-		h.users.cell(id.UserID(k.name)).watchers = list
+		c := h.users.cell(id.UserID(k.name))
+		c.watchers, c.watched = list, len(list) > 0
 	case len(list) == 0:
 		delete(h.watchers, k)
 	default:
@@ -125,18 +126,15 @@ func (h *Hub) ring(s stream, pos int64, crowd Crowd, keys []Key) {
 	h.memory[s].record(pos, keys)
 	h.watching.Lock()
 	defer h.watching.Unlock()
-	for _, c := range crowd {
-		if c.gone {
-			c = h.users.cell(c.user)
-		}
-		c.raise(s, pos)
-		wake(c.watchers)
+	for _, user := range h.users.ring(s, pos, crowd) {
+		keys = append(keys, User(user))
 	}
 	for _, k := range keys {
 		if k.kind == ofUser {
-			h.users.cell(id.UserID(k.name)).raise(s, pos)
+			h.users.ring(s, pos, Crowd{h.users.cell(id.UserID(k.name))})
+		} else {
+			wake(h.watchers[k])
 		}
-		wake(h.watchersOf(k))
 	}
 }
 

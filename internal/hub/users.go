@@ -3,7 +3,6 @@ package hub
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/hearthd/hearth/internal/extend"
 	"github.com/hearthd/hearth/internal/id"
@@ -18,49 +17,49 @@ const (
 	streams
 )
 
-// cell is what the hub remembers of a user. All who are in a room are rung for each of its events: see Crowd.
+// cell is what the hub remembers of a user. All who are in a room are rung for each of its events (see Crowd), so it is small, and lies beside
+// those that were made before and after it.
 type cell struct {
-	user     id.UserID
-	last     [streams]atomic.Int64
-	watchers []*Watch // under Hub.watching, as is gone
-	gone     bool     // it is no longer among the users
+	last    [streams]int64 // under users.mu
+	watched bool           // there are watchers; under Hub.watching, like all that follows
+	gone    bool           // it is no longer among the users
+	*person
 }
 
-// raise notes a position. Commits in one group may ring out of order.
-func (c *cell) raise(s stream, pos int64) {
-	for {
-		last := c.last[s].Load()
-		if pos <= last || c.last[s].CompareAndSwap(last, pos) {
-			return
-		}
-	}
+// person is what is rarely needed of a user.
+type person struct {
+	user     id.UserID
+	watchers []*Watch
 }
+
+// slab is how many cells lie side by side.
+const slab = 256
 
 // users is the cells, up to a limit. When they are too many, those that nobody watches go, and the floors are raised to what they knew.
 type users struct {
 	mu    sync.RWMutex
 	cells map[id.UserID]*cell
+	free  []cell // what is left of a slab
 	limit int
-	floor [streams]atomic.Int64 // who has no cell, or one that is not above it, has not changed after this position
-}
-
-func (u *users) known(user id.UserID) *cell {
-	u.mu.RLock()
-	defer u.mu.RUnlock()
-	return u.cells[user]
+	floor [streams]int64 // who has no cell, or one that is not above it, has not changed after this position
 }
 
 // cell finds or makes the cell of a user. The caller holds Hub.watching.
 func (u *users) cell(user id.UserID) *cell {
-	if c := u.known(user); c != nil {
-		return c
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if c := u.cells[user]; c != nil {
+		return c
+	}
 	if len(u.cells) >= u.limit {
 		u.sweep()
 	}
-	c := &cell{user: user}
+	if len(u.free) == 0 {
+		u.free = make([]cell, slab)
+	}
+	c := &u.free[0]
+	u.free = u.free[1:]
+	c.person = &person{user: user}
 	u.cells[user] = c
 	return c
 }
@@ -71,7 +70,7 @@ func (u *users) sweep() {
 			continue
 		}
 		for s := range c.last {
-			u.floor[s].Store(max(u.floor[s].Load(), c.last[s].Load()))
+			u.floor[s] = max(u.floor[s], c.last[s])
 		}
 		c.gone = true
 		delete(u.cells, user)
@@ -81,12 +80,30 @@ func (u *users) sweep() {
 
 // since reports whether a user was rung after pos, or may have been.
 func (u *users) since(s stream, user id.UserID, pos int64) bool {
-	c := u.known(user) // before the floor, which rises before a cell goes
-	last := u.floor[s].Load()
-	if c != nil {
-		last = max(last, c.last[s].Load())
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	last := u.floor[s]
+	if c := u.cells[user]; c != nil {
+		last = max(last, c.last[s])
 	}
 	return pos < last
+}
+
+// ring notes a position of a crowd and wakes who watches them. Commits in one group may ring out of order. It returns those whom it did not find:
+// their cells have gone. The caller holds Hub.watching.
+func (u *users) ring(s stream, pos int64, crowd Crowd) (lost []id.UserID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, c := range crowd {
+		c.last[s] = max(c.last[s], pos)
+		if c.watched {
+			wake(c.watchers)
+		}
+		if c.gone {
+			lost = append(lost, c.user)
+		}
+	}
+	return lost
 }
 
 // Crowd is users who are rung together, again and again, such as those in a room: each is looked up once. It is never changed in place.

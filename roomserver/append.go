@@ -565,10 +565,6 @@ func (h *head) crowd() (hub.Crowd, error) {
 	if err != nil || h.auth.snap.crowd != nil {
 		return h.auth.snap.crowd, err
 	}
-	users := make([]id.UserID, len(joined))
-	for i, m := range joined {
-		users[i] = m.User
-	}
-	h.auth.snap.crowd = h.s.hub.Crowd(users...)
+	h.auth.snap.crowd = h.s.hub.Crowd(storage.UserIDs(joined)...)
 	return h.auth.snap.crowd, nil
 }

@@ -177,6 +177,15 @@ type Member struct {
 	Name string
 }
 
+// UserIDs is the users that members are, in the same order.
+func UserIDs(members []Member) []id.UserID {
+	users := make([]id.UserID, len(members))
+	for i, m := range members {
+		users[i] = m.User
+	}
+	return users
+}
+
 // LocalJoined is the users of this server who are joined to a room.
 func (tx *ReadTx) LocalJoined(room int64) ([]Member, error) {
 	return collect(tx, func(r rowScanner) (m Member, err error) {

@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"github.com/hearthd/hearth/internal/hub"
-	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -40,11 +39,7 @@ func (c *crowds) find(tx *storage.ReadTx, room *storage.Room) (hub.Crowd, error)
 	if err != nil {
 		return nil, err
 	}
-	users := make([]id.UserID, len(members))
-	for i, m := range members {
-		users[i] = m.User
-	}
-	now := crowd{room.State, c.hub.Crowd(users...)}
+	now := crowd{room.State, c.hub.Crowd(storage.UserIDs(members)...)}
 	if !tx.Writing() { // the number of a state that is not committed may come to be that of another
 		c.keep(room.NID, now)
 	}

@@ -1,5 +1,5 @@
 // The process for pictures: the server's own program, started once more by process.go. It turns off into serve before the Go runtime begins,
-// so it consists of libvips and little else. A picture that makes a decoder crash takes nothing along but this process, which holds no keys
+// so it consists of the decoders and little else. A picture that makes a decoder crash takes nothing along but this process, which holds no keys
 // and no files of the server; when there has been nothing to do for a while it ends, and all its memory goes back.
 #include <errno.h>
 #include <fcntl.h>
@@ -58,11 +58,13 @@ static int deliver(int to, const void *from, size_t size) {
 	return 0;
 }
 
-static void complain(int to, const char *text) {
-	struct hearth_answer answer = {.size = strcspn(text, "\n"), .failed = 1};
+static void answer(int to, uint32_t outcome, uint32_t kind, const void *bytes, size_t size) {
+	struct hearth_answer answer = {.size = size, .outcome = outcome, .kind = kind};
 	if (deliver(to, &answer, sizeof answer) == 0)
-		deliver(to, text, answer.size);
+		deliver(to, bytes, size);
 }
+
+static void complain(int to, int outcome, const char *text) { answer(to, (uint32_t)outcome, 0, text, strlen(text)); }
 
 static void do_job(int conn) {
 	struct hearth_job job;
@@ -70,22 +72,18 @@ static void do_job(int conn) {
 		return;
 	void *data = malloc(job.size);
 	if (!data) {
-		complain(conn, "not enough memory");
+		complain(conn, HEARTH_FAILED, "not enough memory");
 		return;
 	}
 	if (receive(conn, data, job.size) == 0) {
-		struct hearth_answer answer = {0};
-		void *out = NULL;
-		size_t size = 0;
-		if (hearth_make(&job, data, &out, &size, &answer.kind)) {
-			complain(conn, hearth_vips.error_buffer());
-			hearth_vips.error_clear();
-		} else {
-			answer.size = size;
-			if (deliver(conn, &answer, sizeof answer) == 0)
-				deliver(conn, out, size);
-			hearth_vips.free(out);
-		}
+		struct hearth_made made = {0};
+		int outcome = hearth_make(&job, data, &made);
+		if (outcome == HEARTH_MADE)
+			answer(conn, HEARTH_MADE, made.kind, made.bytes, made.size);
+		else
+			complain(conn, outcome, made.problem);
+		if (made.bytes)
+			made.free(made.bytes);
 	}
 	free(data);
 }
@@ -93,7 +91,6 @@ static void do_job(int conn) {
 static void *work(void *conn) {
 	do_job((int)(intptr_t)conn);
 	close((int)(intptr_t)conn);
-	hearth_vips.thread_shutdown();
 	atomic_fetch_sub(&under_way, 1);
 	return NULL;
 }
@@ -166,14 +163,7 @@ static void serve(int patience) {
 	mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
 	mallopt(M_ARENA_MAX, 2);
 #endif
-	const char *problem = hearth_vips_open();
-	if (problem) {
-		complain(CONTROL, problem);
-		return;
-	}
-	struct hearth_answer ready = {0};
-	if (deliver(CONTROL, &ready, sizeof ready))
-		return;
+	answer(CONTROL, HEARTH_MADE, 0, NULL, 0);
 	for (int idle = 0; idle < patience;) {
 		struct pollfd control = {.fd = CONTROL, .events = POLLIN};
 		if (poll(&control, 1, 1000) > 0) {
@@ -186,7 +176,7 @@ static void serve(int patience) {
 		}
 		if (atomic_load(&under_way) > 0)
 			continue;
-		if (hearth_vips.tracked_get_mem() > HELD_MOST)
+		if (hearth_vips.tracked_get_mem && hearth_vips.tracked_get_mem() > HELD_MOST)
 			return;
 #ifdef __GLIBC__
 		if (idle == 0)

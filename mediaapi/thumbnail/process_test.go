@@ -3,8 +3,12 @@ package thumbnail
 import (
 	"bytes"
 	"errors"
+	"io"
+	"net"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func makeWithOf(t *testing.T, m *Maker) error {
@@ -46,7 +50,23 @@ func TestAPictureSurvivesTheEndOfTheProcess(t *testing.T) {
 	}
 }
 
-func TestWithoutLibvipsThumbnailsAreUnavailable(t *testing.T) {
+func TestWhatNeedsLibvipsIsUnavailableWithoutIt(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		defer there.Close()
+		a := answer{size: 2, outcome: outcomeUnavailable}
+		_, _ = io.ReadFull(there, make([]byte, unsafe.Sizeof(job{})))
+		_, _ = there.Write(append(unsafe.Slice((*byte)(unsafe.Pointer(&a)), unsafe.Sizeof(a)), "no"...))
+	}()
+	_, _, err := exchange(here, job{}, bytes.NewReader(nil))
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBroken) || !strings.HasSuffix(err.Error(), ": no") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWithoutTheProcessThumbnailsAreUnavailable(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"/bin/false", "/nowhere/hearth"} {
 		m := New(Limits{}, 1)

@@ -311,7 +311,10 @@ func (w *writer) commit() {
 		}
 	}
 	w.store.settling.begin(w.ends.pos)
-	if err := w.control("commit"); err != nil {
+	w.store.takeTurn()
+	err := w.control("commit")
+	w.store.takeTurn()
+	if err != nil {
 		w.abort(err)
 		return
 	}

@@ -23,7 +23,7 @@ import (
 // Spec: client-server-api#redactions
 func (s *Server) Redact(ctx context.Context, r SendRequest, target id.EventID) (id.EventID, error) {
 	r.Type = spec.MRoomRedaction
-	return s.once(ctx, r.Room, r.Txn, func(h *head) (id.EventID, error) {
+	return s.once(ctx, r, target, func(h *head) (id.EventID, error) {
 		if err := h.mustBeJoined(r.Sender); err != nil {
 			return "", err
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -50,7 +49,11 @@ func (s *Server) Send(ctx context.Context, r SendRequest) (id.EventID, error) {
 		}
 		return event, s.store.Update(ctx, func(tx *storage.Tx) error { return sent(tx, event) })
 	}
-	return s.once(ctx, r.Room, r.Txn, func(h *head) (id.EventID, error) {
+	target := id.EventID("")
+	if r.Type == spec.MRoomRedaction {
+		target = id.EventID(text(gjson.GetBytes(r.Content, "redacts")))
+	}
+	return s.once(ctx, r, target, func(h *head) (id.EventID, error) {
 		event, err := h.send(r)
 		if err == nil {
 			err = sent(h.tx, event)
@@ -100,41 +103,52 @@ func (h *head) send(r SendRequest) (id.EventID, error) {
 	return e.ID, nil
 }
 
-// once runs fn on a room, or finds the answer that an earlier request with the same Txn got.
-func (s *Server) once(ctx context.Context, room id.RoomID, txn storage.Txn, fn func(h *head) (id.EventID, error)) (event id.EventID, err error) {
-	if len(txn.ID) > maxField {
+// once runs fn on a room, or finds the event that an earlier request with the same Txn has sent. target is what a redaction redacts.
+func (s *Server) once(ctx context.Context, r SendRequest, target id.EventID, fn func(h *head) (id.EventID, error)) (event id.EventID, err error) {
+	if len(r.Txn.ID) > maxField {
 		return "", merr.Newf(merr.InvalidParam, "A transaction id is no longer than %d bytes", maxField)
 	}
 	err = s.recommending(ctx, func(signed []recommended) error {
 		return s.store.Update(ctx, func(tx *storage.Tx) error {
-			if txn.ID != "" {
-				answer, err := tx.TxnAnswer(txn)
-				if err == nil {
-					event = id.EventID(answer)
-					return nil
-				}
-				if !errors.Is(err, storage.ErrNotFound) {
-					return err
-				}
-			}
-			h, err := s.open(tx, room)
+			h, err := s.open(tx, r.Room)
 			if err != nil {
+				return err
+			}
+			if event, err = h.sentBefore(r, target); err != nil || event != "" {
 				return err
 			}
 			h.signed = slices.Clone(signed)
 			if event, err = fn(h); err != nil {
 				return err
 			}
-			if err := h.finish(); err != nil {
-				return err
-			}
-			if txn.ID == "" {
-				return nil
-			}
-			return tx.SaveTxnAnswer(txn, string(event), s.clock.Now().UnixMilli())
+			return h.finish()
 		})
 	})
 	return event, err
+}
+
+// sentBefore finds the event that a request would only repeat. A device that begins again with the same transaction ids after some time means new
+// events; one that says itself when they happened repeats those of the same moment.
+//
+// Spec: client-server-api#transaction-identifiers
+func (h *head) sentBefore(r SendRequest, target id.EventID) (id.EventID, error) {
+	if r.Txn.ID == "" {
+		return "", nil
+	}
+	events, err := h.tx.Sent(r.Txn, h.room().NID, r.Type)
+	if err != nil {
+		return "", err
+	}
+	since := h.s.clock.Now().Add(-txnLife).UnixMilli()
+	for _, e := range events {
+		redacts := redactionTarget(e, h.auth.version)
+		switch {
+		case r.TS == 0 && e.TS < since, r.TS != 0 && e.TS != r.TS:
+		case target == "" || redacts == "" || redacts == target:
+			return e.ID, nil
+		}
+	}
+	return "", nil
 }
 
 func (h *head) mustBeJoined(user id.UserID) error {

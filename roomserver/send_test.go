@@ -149,27 +149,78 @@ func TestOldTransactionsAreForgotten(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- f.Run(work) }()
 		first := send("1")
+		if err := store.Update(ctx, func(tx *storage.Tx) error {
+			return tx.SaveTxnAnswer(storage.Txn{User: alice, Device: "D", ID: "to-device"}, "{}", now.Now().UnixMilli())
+		}); err != nil {
+			t.Fatal(err)
+		}
 		now.BlockUntil(1)
 		now.Advance(txnLife - time.Hour)
 		now.BlockUntil(1)
 		if send("1") != first {
 			t.Error("forgotten too early")
 		}
-		send("2")
+		second := send("2")
 		now.Advance(2 * time.Hour)
 		now.BlockUntil(1)
+		if send("1") == first {
+			t.Error("who begins again with the same ids after days is told of the old event")
+		}
+		if send("2") != second {
+			t.Error("a newer one is forgotten")
+		}
 		f.view(func(tx *storage.ReadTx) error {
-			if _, err := tx.TxnAnswer(storage.Txn{User: alice, Device: "D", ID: "1"}); !errors.Is(err, storage.ErrNotFound) {
-				t.Errorf("the old one is there still: %v", err)
+			if _, err := tx.TxnAnswer(storage.Txn{User: alice, Device: "D", ID: "to-device"}); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("the old answer is there still: %v", err)
 			}
-			_, err := tx.TxnAnswer(storage.Txn{User: alice, Device: "D", ID: "2"})
-			return err
+			return nil
 		})
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// Spec: client-server-api#transaction-identifiers
+func TestATransactionIDIsThatOfOneEndpoint(t *testing.T) {
+	ctx := context.Background()
+	f := start(t, storagetest.Open(t))
+	room, elsewhere := f.create(CreateRequest{}), f.create(CreateRequest{})
+	one, two := f.say(room, alice, "one"), f.say(room, alice, "two")
+	txn := storage.Txn{User: alice, Device: "D", ID: "1"}
+	send := func(room id.RoomID, typ string, ts int64) func() (id.EventID, error) {
+		return func() (id.EventID, error) {
+			return f.Send(ctx, SendRequest{Room: room, Sender: alice, Type: typ, Content: json.RawMessage(`{"body":"x"}`), TS: ts, Txn: txn})
+		}
+	}
+	redact := func(target id.EventID) func() (id.EventID, error) {
+		return func() (id.EventID, error) {
+			return f.Redact(ctx, SendRequest{Room: room, Sender: alice, Txn: txn}, target)
+		}
+	}
+	seen := map[id.EventID]string{}
+	for name, request := range map[string]func() (id.EventID, error){
+		"a message":                  send(room, "m.room.message", 0),
+		"another type":               send(room, "org.example", 0),
+		"another room":               send(elsewhere, "m.room.message", 0),
+		"a redaction":                redact(one),
+		"another redaction":          redact(two),
+		"one dated by who sends it":  send(room, "m.dated", 1000),
+		"another one dated likewise": send(room, "m.dated", 2000),
+	} {
+		first, err := request()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if other, same := seen[first]; same {
+			t.Errorf("%s is taken for %s", name, other)
+		}
+		seen[first] = name
+		if again, err := request(); err != nil || again != first {
+			t.Errorf("%s again: %s, %v; want %s", name, again, err, first)
+		}
+	}
 }
 
 // Whatever a member sends is an event or an answer that the client understands, and leaves the room usable.

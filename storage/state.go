@@ -52,32 +52,36 @@ func (tx *Tx) AddSnapshot(room, parent int64, changes []StateChange) (int64, err
 	if len(own) == 0 {
 		return parent, nil
 	}
-	type link struct{ nid, parent, depth, size int64 }
-	size := int64(len(own))
+	size, depth, level := int64(len(own)), int64(0), int64(1)
 	merged := map[[2]int64]int64{}
 	for _, d := range own {
 		merged[[2]int64{d.typ, d.key}] = d.event
 	}
-	depth := int64(0)
 	for parent != 0 {
 		// Are the next fan ancestors all no larger than what is here? Then take them in and look again.
-		var run []link
-		next := parent
-		for len(run) < fan && next != 0 {
-			l := link{nid: next}
-			if err := tx.queryRow(`select parent, depth, size from state_snapshots where nid = $1`, next).Scan(&l.parent, &l.depth, &l.size); err != nil {
-				return 0, fmt.Errorf("ancestor %d of a snapshot: %w", next, err)
-			}
-			if len(run) == 0 {
-				depth = l.depth + 1
+		l, err := tx.link(parent)
+		if err != nil {
+			return 0, err
+		}
+		if depth = l.depth + 1; l.size > size {
+			break
+		}
+		if l.size == size && 0 < l.level && l.level < fan { // the ancestor has counted them
+			level = l.level + 1
+			break
+		}
+		run := []link{l}
+		for len(run) < fan && l.parent != 0 {
+			if l, err = tx.link(l.parent); err != nil {
+				return 0, err
 			}
 			if l.size > size {
 				break
 			}
 			run = append(run, l)
-			next = l.parent
 		}
 		if len(run) < fan {
+			level = int64(len(run)) + 1
 			break
 		}
 		for _, l := range run {
@@ -93,12 +97,11 @@ func (tx *Tx) AddSnapshot(room, parent int64, changes []StateChange) (int64, err
 			}
 			parent = l.parent
 		}
-		size = int64(len(merged))
-		depth = 0
+		size, depth = int64(len(merged)), 0
 	}
 	var nid int64
-	err = tx.queryRow(`insert into state_snapshots (room, parent, depth, size) values ($1, $2, $3, $4) returning nid`,
-		room, parent, depth, size).Scan(&nid)
+	err = tx.queryRow(`insert into state_snapshots (room, parent, depth, size, level) values ($1, $2, $3, $4, $5) returning nid`,
+		room, parent, depth, size, level).Scan(&nid)
 	if err != nil {
 		return 0, err
 	}
@@ -108,6 +111,18 @@ func (tx *Tx) AddSnapshot(room, parent int64, changes []StateChange) (int64, err
 		}
 	}
 	return nid, nil
+}
+
+// link is what a snapshot is within its chain. level is how many of it and its ancestors in a row are no larger than it, 0 where nobody has counted.
+type link struct{ nid, parent, depth, size, level int64 }
+
+func (tx *Tx) link(snapshot int64) (link, error) {
+	l := link{nid: snapshot}
+	err := tx.queryRow(`select parent, depth, size, level from state_snapshots where nid = $1`, snapshot).Scan(&l.parent, &l.depth, &l.size, &l.level)
+	if err != nil {
+		err = fmt.Errorf("ancestor %d of a snapshot: %w", snapshot, err)
+	}
+	return l, err
 }
 
 // chain is a snapshot and its ancestors with their depths.

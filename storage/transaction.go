@@ -1,6 +1,10 @@
 package storage
 
-import "github.com/hearthd/hearth/internal/id"
+import (
+	"errors"
+
+	"github.com/hearthd/hearth/internal/id"
+)
 
 // Txn names one request of a client that may be repeated: the same Txn must have the same effect only once. Endpoint is the
 // request's method and path without the transaction id.
@@ -11,6 +15,31 @@ type Txn struct {
 	Device   id.DeviceID
 	Endpoint string
 	ID       string
+}
+
+// Sent is the message events of one type that requests of a device with this transaction id have sent to a room, newest first. Endpoint is not
+// looked at.
+func (tx *ReadTx) Sent(t Txn, room int64, typ string) ([]*Event, error) {
+	sender, err := tx.wordNID(string(t.User))
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	kind, err := tx.wordNID(typ)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	nids, err := collect(tx, scanOne[int64], `select nid from events where sender = $1 and room = $2 and txn_device = $3 and txn_id = $4 and txn_id <> ''
+		and type = $5 and state_key is null order by nid desc`, sender, room, string(t.Device), t.ID, kind)
+	if err != nil || len(nids) == 0 {
+		return nil, err
+	}
+	return tx.EventsAt(nids)
 }
 
 // TxnAnswer is what the first request with this Txn was answered.

@@ -54,8 +54,14 @@ func (tx *ReadTx) UnreadTotal(user id.UserID) (n int64, err error) {
 
 // CountUnread counts events of the main timeline of a room for some users alone: more of them than of the room's own count, or fewer.
 func (tx *Tx) CountUnread(room int64, users []id.UserID, notify, highlight int64) error {
-	_, err := tx.exec(`update unread set notify = notify + $2, highlight = highlight + $3
-		where room = $1 and thread = '' and `+tx.inTexts("user_id", 4), room, notify, highlight, list(users))
+	where, arg := "user_id = $4", ""
+	if len(users) == 1 { // as it mostly is, the sender: a list is slower
+		arg = string(users[0])
+	} else {
+		where, arg = tx.inTexts("user_id", 4), list(users)
+	}
+	_, err := tx.exec(`update unread set notify = notify + $2, highlight = highlight + $3 where room = $1 and thread = '' and `+where,
+		room, notify, highlight, arg)
 	return err
 }
 

@@ -144,7 +144,7 @@ func parseProperty(kind string, o object) (condition, error) {
 		return condition{}, err
 	}
 	raw := o["value"]
-	c := condition{test: testIs, path: path, value: parseScalar(raw)}
+	c := condition{test: testIs, path: path, value: parseScalar(string(raw))}
 	if c.value.kind == scalarNone || len(raw) > maxValue {
 		return condition{}, badCondition(kind, "value")
 	}

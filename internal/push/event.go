@@ -2,10 +2,12 @@ package push
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/hearthd/hearth/internal/id"
 )
@@ -21,14 +23,14 @@ type Event struct {
 // NewEvent reads an event in its client form or its federation form. The ids are those that a client would see; the federation form
 // need not have them.
 func NewEvent(room id.RoomID, event id.EventID, raw json.RawMessage) (*Event, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, fmt.Errorf("read event for push rules: %w", err)
+	if !gjson.ValidBytes(raw) {
+		return nil, errors.New("read event for push rules: it is not JSON")
 	}
-	e := &Event{root: node{opened: true, fields: make(map[string]*node, len(fields)+2)}, room: string(room)}
-	for name, value := range fields {
-		e.root.fields[name] = &node{raw: value}
+	object := gjson.ParseBytes(raw)
+	if !object.IsObject() {
+		return nil, errors.New("read event for push rules: it is not an object")
 	}
+	e := &Event{root: node{raw: object.Raw, opened: true, fields: members(object)}, room: string(room)}
 	e.root.fields["room_id"] = &node{parsed: true, value: textScalar(string(room))}
 	if event != "" {
 		e.root.fields["event_id"] = &node{parsed: true, value: textScalar(string(event))}
@@ -37,6 +39,16 @@ func NewEvent(room id.RoomID, event id.EventID, raw json.RawMessage) (*Event, er
 		e.sender = s.text
 	}
 	return e, nil
+}
+
+// members is the properties of an object.
+func members(object gjson.Result) map[string]*node {
+	out := make(map[string]*node, 16)
+	object.ForEach(func(name, value gjson.Result) bool {
+		out[name.Str] = &node{raw: value.Raw}
+		return true
+	})
+	return out
 }
 
 // find returns the property with this path, or nil, which is a node without anything.
@@ -52,8 +64,8 @@ func (e *Event) find(path []string) *node {
 
 // node is a property of an event.
 type node struct {
-	raw    json.RawMessage
-	opened bool // fields is set, if the property is an object
+	raw    string // JSON without white space around it
+	opened bool   // fields is set, if the property is an object
 	fields map[string]*node
 	parsed bool // value is set
 	value  scalar
@@ -66,12 +78,8 @@ type node struct {
 func (n *node) child(name string) *node {
 	if !n.opened {
 		n.opened = true
-		var fields map[string]json.RawMessage
-		if n.starts('{') && json.Unmarshal(n.raw, &fields) == nil {
-			n.fields = make(map[string]*node, len(fields))
-			for k, v := range fields {
-				n.fields[k] = &node{raw: v}
-			}
+		if n.starts('{') {
+			n.fields = members(gjson.Parse(n.raw))
 		}
 	}
 	return n.fields[name]
@@ -117,16 +125,13 @@ func (n *node) set() map[scalar]struct{} {
 		return nil
 	}
 	if n.isList() && !n.listed {
-		n.listed = true
-		var list []json.RawMessage
-		if json.Unmarshal(n.raw, &list) == nil {
-			n.items = make(map[scalar]struct{}, len(list))
-			for _, raw := range list {
-				if item := parseScalar(raw); item.kind != scalarNone {
-					n.items[item] = struct{}{}
-				}
+		n.listed, n.items = true, map[scalar]struct{}{}
+		gjson.Parse(n.raw).ForEach(func(_, item gjson.Result) bool {
+			if s := parseScalar(item.Raw); s.kind != scalarNone {
+				n.items[s] = struct{}{}
 			}
-		}
+			return true
+		})
 	}
 	return n.items
 }
@@ -156,29 +161,29 @@ const maxNumber = 1<<53 - 1
 func textScalar(s string) scalar { return scalar{kind: scalarText, text: s} }
 
 // parseScalar reads a JSON value without white space around it.
-func parseScalar(raw json.RawMessage) scalar {
-	if len(raw) == 0 {
+func parseScalar(raw string) scalar {
+	if raw == "" {
 		return scalar{}
 	}
 	switch c := raw[0]; {
 	case c == '"':
 		// Most strings have nothing to unescape.
-		if body := raw[1 : len(raw)-1]; strings.IndexByte(string(body), '\\') < 0 && utf8.Valid(body) {
-			return textScalar(string(body))
+		if body := raw[1 : len(raw)-1]; strings.IndexByte(body, '\\') < 0 && utf8.ValidString(body) {
+			return textScalar(body)
 		}
 		var s string
-		if json.Unmarshal(raw, &s) == nil {
+		if json.Unmarshal([]byte(raw), &s) == nil {
 			return textScalar(s)
 		}
 	case c == '-' || '0' <= c && c <= '9':
-		if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil && -maxNumber <= n && n <= maxNumber {
+		if n, err := strconv.ParseInt(raw, 10, 64); err == nil && -maxNumber <= n && n <= maxNumber {
 			return scalar{kind: scalarNumber, number: n}
 		}
-	case string(raw) == "true":
+	case raw == "true":
 		return scalar{kind: scalarBool, number: 1}
-	case string(raw) == "false":
+	case raw == "false":
 		return scalar{kind: scalarBool}
-	case string(raw) == "null":
+	case raw == "null":
 		return scalar{kind: scalarNull}
 	}
 	return scalar{}

@@ -42,8 +42,9 @@ type Store struct {
 	pages     *budget.Share // of SQLite
 	events    *eventCache
 	members   *membershipCache
-	states    *marks[int64]     // rooms whose state has changed
-	gaps      *marks[int64]     // rooms that have got a gap
+	states    *marks[int64] // rooms whose state has changed
+	gaps      *marks[int64] // rooms that have got a gap
+	tails     *tails
 	personal  *marks[id.UserID] // users whose account data has changed
 	watchers  *marks[id.UserID] // users for whom a device list that they follow has changed
 	keyCounts *keyCounts
@@ -103,6 +104,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s.advance(at.pos)
 	s.states, s.gaps, s.personal = newMarks[int64](at.pos), newMarks[int64](at.pos), newMarks[id.UserID](at.pos)
+	s.tails = newTails()
 	s.watchers, s.keyCounts, s.inbox = newMarks[id.UserID](at.pos), newKeyCounts(at.pos), newInbox(at.pos)
 	s.readers = newPool(cfg.Readers, func(ctx context.Context) (conn, error) { return open(ctx, false) })
 	s.writer = newWriter(s, wc, at, func(ctx context.Context) (conn, error) { return open(ctx, true) })

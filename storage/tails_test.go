@@ -66,7 +66,7 @@ func TestPlacesFromMemoryAreThoseOfTheDatabase(t *testing.T) {
 				pos, err := tx.Position()
 				must(t, err)
 				for _, room := range rooms {
-					for range 6 {
+					for range 30 {
 						span := storage.Span{After: rng.Int64N(pos+2) - 2, UpTo: rng.Int64N(pos + 100)}
 						if rng.IntN(2) == 0 { // as a sync asks
 							span.UpTo = pos

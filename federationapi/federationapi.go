@@ -99,7 +99,7 @@ type Deps struct {
 	Bridges   *appservice.Service // make users and aliases that are asked for; nil: there are no application services
 }
 
-// API is the handlers of the Server-Server API. Its Run must run for transactions to be taken.
+// API is the handlers of the Server-Server API. Its Run must run until nobody calls them any more.
 type API struct {
 	name      id.ServerName
 	version   string
@@ -140,7 +140,7 @@ func New(d Deps) *API {
 	return a
 }
 
-// Run takes transactions until ctx ends.
+// Run returns when ctx has ended, and the work on transactions with it.
 func (a *API) Run(ctx context.Context) error {
 	a.inbox.run(ctx)
 	return nil

@@ -24,7 +24,9 @@ const (
 // what must not come twice (messages to devices) has ids of its own.
 type inbox struct {
 	process func(ctx context.Context, origin id.ServerName, t transaction) pduResults
-	work    chan *delivery
+	life    context.Context // work goes on until it ends
+	end     context.CancelFunc
+	workers sync.WaitGroup
 
 	mu      sync.Mutex
 	senders map[id.ServerName]*sender
@@ -47,25 +49,22 @@ type delivery struct {
 }
 
 func newInbox(process func(context.Context, id.ServerName, transaction) pduResults) *inbox {
-	return &inbox{process: process, work: make(chan *delivery), senders: map[id.ServerName]*sender{}}
+	b := &inbox{process: process, senders: map[id.ServerName]*sender{}}
+	b.life, b.end = context.WithCancel(context.Background())
+	return b
 }
 
-// run works until ctx ends.
+// run returns when ctx has ended, and the work with it.
 func (b *inbox) run(ctx context.Context) {
-	var workers sync.WaitGroup
-	defer workers.Wait()
-	for {
-		select {
-		case d := <-b.work:
-			workers.Go(func() { b.deliver(ctx, d) })
-		case <-ctx.Done():
-			return
-		}
-	}
+	<-ctx.Done()
+	b.mu.Lock()
+	b.end() // while open cannot begin anything
+	b.mu.Unlock()
+	b.workers.Wait()
 }
 
-func (b *inbox) deliver(ctx context.Context, d *delivery) {
-	ctx, cancel := context.WithTimeout(ctx, maxTransaction)
+func (b *inbox) deliver(d *delivery) {
+	ctx, cancel := context.WithTimeout(b.life, maxTransaction)
 	defer cancel()
 	defer b.finish(d)
 	answer := b.process(ctx, d.origin, d.body)
@@ -98,14 +97,6 @@ func (b *inbox) take(ctx context.Context, origin id.ServerName, txnID string, bo
 		if err != nil {
 			return nil, err
 		}
-		if first {
-			select {
-			case b.work <- d:
-			case <-ctx.Done():
-				b.finish(d)
-				return nil, ctx.Err()
-			}
-		}
 		select {
 		case <-d.finished:
 		case <-ctx.Done():
@@ -120,7 +111,7 @@ func (b *inbox) take(ctx context.Context, origin id.ServerName, txnID string, bo
 	}
 }
 
-// open finds the delivery of a transaction, or makes it; first says that the caller has to bring it to work.
+// open finds the delivery of a transaction, or begins it, which makes the caller its first.
 func (b *inbox) open(origin id.ServerName, txnID string, body transaction) (d *delivery, first bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,12 +129,16 @@ func (b *inbox) open(origin id.ServerName, txnID string, body transaction) (d *d
 			return d, false, nil
 		}
 	}
+	if b.life.Err() != nil {
+		return nil, false, b.life.Err()
+	}
 	if len(s.underWay) >= maxUnderWay || b.inHand+body.size > maxInHand {
 		return nil, false, web.LimitExceeded(time.Second)
 	}
 	b.inHand += body.size
 	d = &delivery{origin: origin, txnID: txnID, body: body, finished: make(chan struct{})}
 	s.underWay[txnID] = d
+	b.workers.Go(func() { b.deliver(d) })
 	return d, true, nil
 }
 

@@ -268,11 +268,14 @@ func NIDs(places []Place) []int64 {
 	return out
 }
 
-// TimelinePlaces is Timeline without the events; it reads nothing but an index.
+// TimelinePlaces is Timeline without the events; it reads nothing but an index, or memory.
 func (tx *ReadTx) TimelinePlaces(room int64, span Span, limit int, reverse bool) ([]Place, error) {
 	order := "asc"
 	if reverse {
 		order = "desc"
+		if places, known, err := tx.lastPlaces(room, span, limit); known || err != nil {
+			return places, err
+		}
 	}
 	return collect(tx, scanPlace, `select nid, pos from events where room = $1 and pos > $2 and pos <= $3 and status = 0
 		order by pos `+order+` limit $4`, room, span.After, span.UpTo, limit)
@@ -316,6 +319,7 @@ func (tx *Tx) AddEvent(e *Event) error {
 		return err
 	}
 	tx.OnCommit(func() { tx.store.events.add(e, tx.store.events.current()) })
+	tx.placed(e)
 	return nil
 }
 
@@ -343,6 +347,7 @@ func (tx *Tx) JudgeEvent(was int64, e *Event) error {
 		was, e.NID, int64(e.Status), e.Pos, e.StateBefore, e.StateAfter, e.Replaces)
 	if err == nil {
 		tx.eventChanged(was)
+		tx.placed(e)
 	}
 	return err
 }

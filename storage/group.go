@@ -19,9 +19,9 @@ const (
 // Update runs fn in a transaction of its own and returns nil only after its changes are durable. If fn returns an error, or
 // panics, or one of its statements fails, nothing of it is kept and the error is returned.
 //
-// There is one writer: fn runs alone, exactly once, on the writer's goroutine. It must be short, must not do network I/O, must
-// not wait for other goroutines and must not call View or Update. Updates that arrive together share one commit, which is what
-// makes durability cheap; each still succeeds or fails by itself, except that all fail if the common commit does.
+// There is one writer: fn runs alone, exactly once, and perhaps on another goroutine than its caller's. It must be short, must not
+// do network I/O, must not wait for other goroutines and must not call View or Update. Updates that arrive together share one
+// commit, which is what makes durability cheap; each still succeeds or fails by itself, except that all fail if the common commit does.
 //
 // If ctx ends while fn is waiting for its turn, fn is not run; once it runs, it is completed.
 func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
@@ -35,20 +35,32 @@ type job struct {
 	got  atomic.Bool // by the writer, which runs it, or by the caller, who has given up
 	tx   *Tx
 	err  error
-	done chan struct{}
+	done chan struct{} // closed when err is there; nil: the caller runs it
+}
+
+// end tells the caller that err is there.
+func (j *job) end() {
+	if j.done != nil {
+		close(j.done)
+	}
 }
 
 // writer owns the writing connection. It runs jobs in the order of their arrival and commits them in groups: the first job of a
 // group needs no savepoint, because when it fails there is nothing else to keep; every later one gets its own.
+//
+// A job that finds the writer at rest runs on its caller's goroutine, because two others would have to be woken otherwise, which costs more
+// than many a statement. Those that come meanwhile join its group; who is too late for it gets a goroutine that runs until nobody waits.
 type writer struct {
 	store  *Store
 	conn   conn
 	reopen func(ctx context.Context) (conn, error)
 	ends   ends // handed out so far
-	queue  chan *job
-	mu     sync.RWMutex // closed; held for reading while sending to queue
-	closed bool
-	ended  chan struct{}
+
+	mu      sync.Mutex
+	queue   []*job    // waiting, in order
+	running bool      // some goroutine runs jobs: what follows is its
+	closed  bool      // no further jobs
+	rested  sync.Cond // no longer running
 
 	group   []*job         // in the open outer transaction, in order
 	kept    int            // how many of them succeeded so far
@@ -62,8 +74,8 @@ type writer struct {
 }
 
 func newWriter(s *Store, c conn, at ends, reopen func(ctx context.Context) (conn, error)) *writer {
-	w := &writer{store: s, conn: c, ends: at, stored: at, changed: map[int64]bool{}, notes: map[any]any{}, noted: map[any]any{}, reopen: reopen, queue: make(chan *job, maxGroup), ended: make(chan struct{})}
-	go w.run()
+	w := &writer{store: s, conn: c, ends: at, stored: at, changed: map[int64]bool{}, notes: map[any]any{}, noted: map[any]any{}, reopen: reopen}
+	w.rested.L = &w.mu
 	return w
 }
 
@@ -71,9 +83,12 @@ func (w *writer) do(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
-	if err := w.enqueue(j); err != nil {
+	j := &job{ctx: ctx, fn: fn}
+	if alone, err := w.enter(j); err != nil {
 		return err
+	} else if alone {
+		w.run(j, false)
+		return j.err
 	}
 	select {
 	case <-j.done:
@@ -86,46 +101,85 @@ func (w *writer) do(ctx context.Context, fn func(tx *Tx) error) error {
 	return j.err
 }
 
-func (w *writer) enqueue(j *job) error {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	if w.closed {
-		return ErrClosed
+// enter queues a job, unless the writer is at rest: then the caller is alone and has to run it.
+func (w *writer) enter(j *job) (alone bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return false, ErrClosed
+	case !w.running:
+		w.running = true
+		return true, nil
 	}
-	select {
-	case w.queue <- j:
+	j.done = make(chan struct{})
+	w.queue = append(w.queue, j)
+	return false, nil
+}
+
+// next is the job that has waited longest, nil if there is none.
+func (w *writer) next() *job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pop()
+}
+
+// pop is next for those who hold mu.
+func (w *writer) pop() *job {
+	if len(w.queue) == 0 {
 		return nil
-	case <-j.ctx.Done():
-		return j.ctx.Err()
 	}
+	j := w.queue[0]
+	w.queue[0] = nil
+	if w.queue = w.queue[1:]; len(w.queue) == 0 {
+		w.queue = nil
+	}
+	return j
 }
 
 // close lets the waiting jobs finish and closes the connection.
 func (w *writer) close() error {
 	w.mu.Lock()
 	w.closed = true
-	close(w.queue)
+	for w.running {
+		w.rested.Wait()
+	}
 	w.mu.Unlock()
-	<-w.ended
 	return w.conn.close()
 }
 
-// run is the writer's goroutine. A function that ends its goroutine (a test's t.Fatal inside Update does) takes this one with
-// it; the group is then rolled back and another goroutine goes on.
-func (w *writer) run() {
+// run runs the group of a job and, where its goroutine has nothing else to do, those of all who wait meanwhile. A function that ends its
+// goroutine (a test's t.Fatal inside Update does) takes this one with it; the group is then rolled back.
+func (w *writer) run(j *job, forAll bool) {
 	returned := false
 	defer func() {
-		if returned {
-			close(w.ended)
-			return
+		if !returned {
+			w.abort(errors.New("storage: the function given to Update ended its goroutine"))
 		}
-		w.abort(errors.New("storage: the function given to Update ended its goroutine"))
-		go w.run()
+		if j := w.rest(); j != nil {
+			go w.run(j, true)
+		}
 	}()
-	for j := range w.queue {
+	w.runGroup(j)
+	for forAll {
+		if j = w.next(); j == nil {
+			break
+		}
 		w.runGroup(j)
 	}
 	returned = true
+}
+
+// rest has the writer rest, unless somebody waits: that job is to be run.
+func (w *writer) rest() *job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if j := w.pop(); j != nil {
+		return j
+	}
+	w.running = false
+	w.rested.Broadcast()
+	return nil
 }
 
 // runGroup runs j and whatever is waiting behind it in one outer transaction and commits it.
@@ -137,7 +191,7 @@ func (w *writer) runGroup(j *job) {
 			continue
 		}
 		if j.err = j.ctx.Err(); j.err != nil {
-			close(j.done)
+			j.end()
 			continue
 		}
 		w.runJob(j)
@@ -154,12 +208,8 @@ func (w *writer) nextJob(first time.Time) (*job, bool) {
 	if len(w.group) >= maxGroup || !first.IsZero() && time.Since(first) > maxGroupTime {
 		return nil, false
 	}
-	select {
-	case j, ok := <-w.queue:
-		return j, ok
-	default:
-		return nil, false
-	}
+	j := w.next()
+	return j, j != nil
 }
 
 // runJob runs one job and undoes it if it fails. Its caller hears of it after the outer commit either way, because even a
@@ -261,7 +311,10 @@ func (w *writer) commit() {
 		}
 	}
 	w.store.settling.begin(w.ends.pos)
-	if err := w.control("commit"); err != nil {
+	w.store.takeTurn()
+	err := w.control("commit")
+	w.store.takeTurn()
+	if err != nil {
 		w.abort(err)
 		return
 	}
@@ -298,7 +351,7 @@ func (w *writer) finish(err error) {
 	defer func() {
 		w.store.settling.finish()
 		for _, j := range group {
-			close(j.done)
+			j.end()
 		}
 	}()
 	for _, j := range group {

@@ -12,7 +12,7 @@ type pool struct {
 	places chan struct{} // one per connection that may be out
 	closed chan struct{}
 	mu     sync.Mutex
-	free   []conn
+	free   []*reader
 }
 
 func newPool(size int, open func(ctx context.Context) (conn, error)) *pool {
@@ -20,7 +20,7 @@ func newPool(size int, open func(ctx context.Context) (conn, error)) *pool {
 }
 
 // get waits for a connection; the caller gives it back with put.
-func (p *pool) get(ctx context.Context) (conn, error) {
+func (p *pool) get(ctx context.Context) (*reader, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -49,11 +49,11 @@ func (p *pool) get(ctx context.Context) (conn, error) {
 		<-p.places
 		return nil, err
 	}
-	return c, nil
+	return &reader{conn: c}, nil
 }
 
 // put takes a connection back; a lost one is forgotten and replaced when the next is needed.
-func (p *pool) put(c conn) {
+func (p *pool) put(c *reader) {
 	if c.usable() {
 		p.mu.Lock()
 		p.free = append(p.free, c)
@@ -62,6 +62,15 @@ func (p *pool) put(c conn) {
 		_ = c.close() // it is broken already; there is nobody to tell
 	}
 	<-p.places
+}
+
+// letGo ends the snapshots of the connections that are not lent. A connection that fails at it is replaced when it is needed.
+func (p *pool) letGo() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.free {
+		_ = r.letGo()
+	}
 }
 
 // close waits until every connection has come back and closes them.

@@ -42,8 +42,9 @@ type Store struct {
 	pages     *budget.Share // of SQLite
 	events    *eventCache
 	members   *membershipCache
-	states    *marks[int64]     // rooms whose state has changed
-	gaps      *marks[int64]     // rooms that have got a gap
+	states    *marks[int64] // rooms whose state has changed
+	gaps      *marks[int64] // rooms that have got a gap
+	tails     *tails
 	personal  *marks[id.UserID] // users whose account data has changed
 	watchers  *marks[id.UserID] // users for whom a device list that they follow has changed
 	keyCounts *keyCounts
@@ -51,6 +52,7 @@ type Store struct {
 	settling  settling
 	erased    erasures
 	committed atomic.Int64
+	turn      atomic.Uint64 // see takeTurn
 	views     atomic.Uint64
 	stop      context.CancelFunc // ends the listener
 	running   sync.WaitGroup     // the listener
@@ -102,6 +104,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s.advance(at.pos)
 	s.states, s.gaps, s.personal = newMarks[int64](at.pos), newMarks[int64](at.pos), newMarks[id.UserID](at.pos)
+	s.tails = newTails()
 	s.watchers, s.keyCounts, s.inbox = newMarks[id.UserID](at.pos), newKeyCounts(at.pos), newInbox(at.pos)
 	s.readers = newPool(cfg.Readers, func(ctx context.Context) (conn, error) { return open(ctx, false) })
 	s.writer = newWriter(s, wc, at, func(ctx context.Context) (conn, error) { return open(ctx, true) })
@@ -119,18 +122,17 @@ func (s *Store) Kind() Kind { return s.dialect.kind }
 // View runs fn over one consistent snapshot of the database. It waits for a free reader, so fn must not call View or Update.
 // When ctx ends, the running statement is interrupted.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
-	c, err := s.readers.get(ctx)
+	r, err := s.readers.get(ctx)
 	if err != nil {
 		return err
 	}
 	s.views.Add(1)
-	epoch, members := s.events.current(), s.members.current() // before the snapshot: see eventCache
-	defer s.readers.put(c)
+	defer s.readers.put(r)
 	if ctx.Done() != nil {
 		// The interrupt must not hit the next user of the connection, so one that has begun is waited for.
 		interrupted := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
-			c.interrupt()
+			r.interrupt()
 			close(interrupted)
 		})
 		defer func() {
@@ -139,20 +141,19 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 			}
 		}()
 	}
-	if _, err := c.exec(ctx, s.dialect.beginRead, nil); err != nil {
-		return ctxOr(ctx, fmt.Errorf("storage: begin a view: %w", err))
+	if err := s.beginView(ctx, r); err != nil {
+		return ctxOr(ctx, err)
 	}
-	tx := &ReadTx{store: s, conn: c, ctx: ctx, epoch: epoch, members: members}
+	tx := &ReadTx{store: s, conn: r, ctx: ctx, moment: &r.moment}
+	succeeded := false
 	defer func() {
 		tx.end()
-		// There is nothing to keep; commit and rollback are the same, and rollback also ends a failed transaction.
-		if _, err := c.exec(context.WithoutCancel(ctx), "rollback", nil); err != nil && c.usable() {
-			s.log.Error("storage: a view could not be ended", "error", err)
-		}
+		s.endView(r, succeeded)
 	}()
 	if err := fn(tx); err != nil {
 		return ctxOr(ctx, err)
 	}
+	succeeded = tx.err == nil && tx.open == nil
 	return nil
 }
 

@@ -375,16 +375,25 @@ func TestOnCommit(t *testing.T) {
 func TestTheWriterSurvivesAFunctionThatEndsItsGoroutine(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		withNotes(t, s)
-		err := s.Update(t.Context(), func(tx *storage.Tx) error {
-			must(t, addNote(tx, 1, "a"))
-			runtime.Goexit() // t.FailNow does this
-			return nil
+		var callers sync.WaitGroup
+		started, meanwhile := make(chan struct{}), make(chan error, 1)
+		// The function ends the goroutine that it runs on, which is its caller's where nobody else is writing.
+		callers.Go(func() {
+			_ = s.Update(t.Context(), func(tx *storage.Tx) error {
+				close(started)
+				must(t, addNote(tx, 1, "a"))
+				runtime.Goexit() // t.FailNow does this
+				return nil
+			})
 		})
-		if err == nil {
-			t.Error("no error")
-		}
-		must(t, s.Update(t.Context(), func(tx *storage.Tx) error { return addNote(tx, 2, "b") }))
-		if diff := cmp.Diff([]string{"b"}, notes(t, s)); diff != "" {
+		<-started
+		callers.Go(func() {
+			meanwhile <- s.Update(t.Context(), func(tx *storage.Tx) error { return addNote(tx, 2, "b") })
+		})
+		callers.Wait()
+		must(t, <-meanwhile)
+		must(t, s.Update(t.Context(), func(tx *storage.Tx) error { return addNote(tx, 3, "c") }))
+		if diff := cmp.Diff([]string{"b", "c"}, notes(t, s)); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -14,9 +14,7 @@ type ReadTx struct {
 	writer  *writer         // nil in a View
 	ctx     context.Context // of the View; a ReadTx never outlives the call that brought it
 	open    *rows           // of a query that is still being read
-	epoch   int64           // of the event cache, from before the snapshot
-	members int64           // the same of the membership cache
-	pos     int64           // of the snapshot, once it has been asked for
+	*moment                 // of the snapshot; nil in an Update
 	ended   bool
 	err     error // the first statement that failed; the transaction cannot succeed any more
 }

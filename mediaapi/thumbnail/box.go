@@ -33,13 +33,13 @@ func (b box) left() int { return (b.width - b.outWidth) / 2 }
 
 func (b box) top() int { return (b.height - b.outHeight) / 2 }
 
-// jpegShrink returns by how much libjpeg may make the picture smaller while decoding, which costs it the less the smaller it gets: as far
-// as neither side becomes smaller than wanted.
-func (b box) jpegShrink(info Info) uint32 {
-	for _, n := range []int{8, 4, 2} {
-		if info.Width >= n*b.width && info.Height >= n*b.height {
+// jpegEighths returns to how many eighths of its size libjpeg may make the picture smaller while decoding: the fewest with which neither side
+// becomes smaller than wanted. The less there is left the less it costs, but for five to seven eighths, which cost more than all of it.
+func (b box) jpegEighths(info Info) uint32 {
+	for _, n := range []int{1, 2, 3, 4} {
+		if info.Width*n >= 8*b.width && info.Height*n >= 8*b.height {
 			return uint32(n)
 		}
 	}
-	return 1
+	return 8
 }

@@ -1,6 +1,7 @@
 #include "libvips.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 
 struct hearth_vips hearth_vips;
@@ -28,7 +29,7 @@ static int find(void *library, const char *name, void *place) {
 	return *(void **)place != NULL;
 }
 
-const char *hearth_vips_open(void) {
+static const char *open_library(void) {
 	void *library = NULL;
 	for (size_t i = 0; !library && i < sizeof file_names / sizeof *file_names; i++) {
 		library = dlopen(file_names[i], RTLD_LAZY | RTLD_LOCAL);
@@ -62,4 +63,14 @@ const char *hearth_vips_open(void) {
 	for (size_t i = 0; i < sizeof trusted / sizeof *trusted; i++)
 		hearth_vips.operation_block_set(trusted[i], 0);
 	return NULL;
+}
+
+static const char *result;
+
+static void open_once(void) { result = open_library(); }
+
+const char *hearth_vips_open(void) {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, open_once);
+	return result;
 }

@@ -17,7 +17,6 @@ enum {
 	VIPS_ANGLE_D270 = 3,
 	VIPS_DIRECTION_HORIZONTAL = 0,
 	VIPS_FORMAT_UCHAR = 0,
-	VIPS_INTERPRETATION_B_W = 1,
 	VIPS_INTERPRETATION_sRGB = 22,
 	VIPS_PNG_FILTER_ALL = 0xf8,
 	VIPS_SIZE_FORCE = 3,
@@ -35,7 +34,6 @@ enum {
 	X(size_t, tracked_get_mem, (void)) \
 	X(VipsImage *, image_new_from_buffer, (const void *data, size_t size, const char *options, ...)) \
 	X(VipsImage *, image_new_from_memory, (const void *data, size_t size, int width, int height, int bands, int format)) \
-	X(VipsImage *, image_new_from_memory_copy, (const void *data, size_t size, int width, int height, int bands, int format)) \
 	X(VipsImage *, image_copy_memory, (VipsImage *in)) \
 	X(void *, image_write_to_memory, (VipsImage *in, size_t *size)) \
 	X(int, image_get_width, (const VipsImage *in)) \
@@ -45,8 +43,6 @@ enum {
 	X(int, image_get_page_height, (VipsImage *in)) \
 	X(int, image_hasalpha, (VipsImage *in)) \
 	X(size_t, image_get_typeof, (const VipsImage *in, const char *field)) \
-	X(int, image_get_blob, (const VipsImage *in, const char *field, const void **data, size_t *size)) \
-	X(void, image_set_blob_copy, (VipsImage *in, const char *field, const void *data, size_t size)) \
 	X(int, image_remove, (VipsImage *in, const char *field)) \
 	X(void, image_set_int, (VipsImage *in, const char *field, int value)) \
 	X(void, image_set_array_int, (VipsImage *in, const char *field, const int *values, int n)) \
@@ -79,7 +75,8 @@ struct hearth_vips {
 
 extern struct hearth_vips hearth_vips;
 
-// hearth_vips_open loads libvips and makes it fit for strangers' files. It returns NULL, or what is wrong.
+// hearth_vips_open loads libvips, when it is called for the first time, and makes it fit for strangers' files. It returns NULL, or what is
+// wrong.
 const char *hearth_vips_open(void);
 
 #endif

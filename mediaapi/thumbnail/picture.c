@@ -1,9 +1,11 @@
 #include "picture.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "libvips.h"
-#include "resample.h"
+#include "photo.h"
 
 #define vips hearth_vips
 
@@ -62,54 +64,15 @@ static VipsImage *open_pixels(const struct hearth_job *job, char *data, size_t s
 	return image;
 }
 
-// PHOTO_MOST is up to how many pixels a photo, as it comes from libjpeg, is held in memory.
-#define PHOTO_MOST (8 << 20)
-
-// small_photo resizes a photo that fits into memory, and cuts it if it needs no turning. It takes a third of the time of libvips' own
-// operations, each of which costs as much to set up as a thumbnail costs to compute. The image keeps its colour profile and nothing else.
-static int small_photo(VipsImage **image, const struct hearth_job *job) {
-	int width = vips.image_get_width(*image), height = vips.image_get_height(*image), bands = vips.image_get_bands(*image);
-	int upright = job->orientation < 2;
-	int out_width = (int)(upright ? job->out_width : job->width), out_height = (int)(upright ? job->out_height : job->height);
-	size_t size;
-	uint8_t *whole = vips.image_write_to_memory(*image, &size);
-	if (!whole)
-		return -1;
-	uint8_t *small = hearth_resample(whole, width, height, bands, (int)job->width, (int)job->height, upright ? (int)job->left : 0,
-		upright ? (int)job->top : 0, out_width, out_height);
-	vips.free(whole);
-	if (!small)
-		return -1;
-	VipsImage *raw = vips.image_new_from_memory_copy(small, (size_t)out_width * (size_t)out_height * (size_t)bands, out_width, out_height, bands,
-		VIPS_FORMAT_UCHAR);
-	free(small);
-	if (!raw)
-		return -1;
-	VipsImage *out = NULL;
-	int failed = vips.copy(raw, &out, "interpretation", bands == 1 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL);
-	vips.unref(raw);
-	if (!failed && vips.image_get_typeof(*image, PROFILE)) {
-		const void *profile;
-		if (vips.image_get_blob(*image, PROFILE, &profile, &size) == 0)
-			vips.image_set_blob_copy(out, PROFILE, profile, size);
-	}
-	return replace(image, out, failed);
-}
-
-// is_small_photo reports whether small_photo can take the picture.
-static int is_small_photo(VipsImage *image, const struct hearth_job *job) {
-	int width = vips.image_get_width(image), height = vips.image_get_height(image), bands = vips.image_get_bands(image);
-	return (bands == 1 || bands == 3) && (int64_t)width * height <= PHOTO_MOST && width >= (int)job->width && height >= (int)job->height;
-}
-
 // open_file opens a file with the resize behind it. libvips decodes when the result is read, as a stream where the format allows it. What is
 // cut short or damaged is an error, not a half grey picture.
 static VipsImage *open_file(const struct hearth_job *job, void *data, size_t size) {
 	VipsImage *image = NULL;
-	if (job->jpeg_shrink > 0) {
-		if (vips.jpegload_buffer(data, size, &image, "shrink", (int)job->jpeg_shrink, "fail", 1, "access", VIPS_ACCESS_SEQUENTIAL, NULL))
+	if (job->jpeg_eighths > 0) {
+		int shrink = job->jpeg_eighths == 3 ? 2 : 8 / (int)job->jpeg_eighths; // libvips leaves three eighths out
+		if (vips.jpegload_buffer(data, size, &image, "shrink", shrink, "fail", 1, "access", VIPS_ACCESS_SEQUENTIAL, NULL))
 			return NULL;
-		if (is_small_photo(image, job) ? small_photo(&image, job) : resize(&image, job)) {
+		if (resize(&image, job)) {
 			vips.unref(image);
 			return NULL;
 		}
@@ -224,14 +187,15 @@ static int uncover(VipsImage **image) {
 }
 
 // save encodes, without metadata.
-static int save(VipsImage **image, const struct hearth_job *job, uint32_t kind, void **out, size_t *size) {
-	switch (kind) {
+static int save(VipsImage **image, const struct hearth_job *job, struct hearth_made *made) {
+	void **out = (void **)&made->bytes;
+	switch (made->kind) {
 	case HEARTH_JPEG:
-		return vips.jpegsave_buffer(*image, out, size, "strip", 1, "Q", (int)job->quality, "optimize_coding", 1, NULL);
+		return vips.jpegsave_buffer(*image, out, &made->size, "strip", 1, "Q", (int)job->quality, "optimize_coding", 1, NULL);
 	case HEARTH_PNG:
-		return vips.pngsave_buffer(*image, out, size, "strip", 1, "compression", (int)job->compression, "filter", VIPS_PNG_FILTER_ALL, NULL);
+		return vips.pngsave_buffer(*image, out, &made->size, "strip", 1, "compression", (int)job->compression, "filter", VIPS_PNG_FILTER_ALL, NULL);
 	case HEARTH_WEBP:
-		return vips.webpsave_buffer(*image, out, size, "strip", 1, "Q", (int)job->quality, "effort", (int)job->effort, NULL);
+		return vips.webpsave_buffer(*image, out, &made->size, "strip", 1, "Q", (int)job->quality, "effort", (int)job->effort, NULL);
 	}
 	if (!vips.image_hasalpha(*image)) {
 		VipsImage *covered = NULL;
@@ -239,27 +203,43 @@ static int save(VipsImage **image, const struct hearth_job *job, uint32_t kind, 
 		if (replace(image, covered, failed))
 			return -1;
 	}
-	*out = vips.image_write_to_memory(*image, size);
+	*out = vips.image_write_to_memory(*image, &made->size);
 	return *out ? 0 : -1;
 }
 
 // finish does what comes after opening.
-static int finish(VipsImage **image, const struct hearth_job *job, void **out, size_t *size, uint32_t *kind) {
+static int finish(VipsImage **image, const struct hearth_job *job, struct hearth_made *made) {
 	if (job->frames == 0) {
-		if (to_srgb(image) || turn(image, job->orientation) || cut(image, job))
+		if (to_srgb(image) || cut(image, job) || turn(image, job->orientation))
 			return -1;
 		if (job->opaque != job->transparent && vips.image_hasalpha(*image) && uncover(image))
 			return -1;
 	}
-	*kind = vips.image_hasalpha(*image) ? job->transparent : job->opaque;
-	return save(image, job, *kind, out, size);
+	made->kind = vips.image_hasalpha(*image) ? job->transparent : job->opaque;
+	return save(image, job, made);
 }
 
-int hearth_make(const struct hearth_job *job, void *data, void **out, size_t *size, uint32_t *kind) {
+void hearth_say(struct hearth_made *made, const char *problem) {
+	snprintf(made->problem, sizeof made->problem, "%.*s", (int)strcspn(problem, "\n"), problem);
+}
+
+int hearth_make(const struct hearth_job *job, void *data, struct hearth_made *made) {
+	int failed = hearth_photo(job, data, made);
+	if (failed != HEARTH_NOT_A_PHOTO)
+		return failed ? HEARTH_FAILED : HEARTH_MADE;
+	const char *problem = hearth_vips_open();
+	if (problem) {
+		hearth_say(made, problem);
+		return HEARTH_UNAVAILABLE;
+	}
 	VipsImage *image = job->pixels_width > 0 ? open_pixels(job, data, job->size) : open_file(job, data, job->size);
-	if (!image)
-		return -1;
-	int failed = finish(&image, job, out, size, kind);
-	vips.unref(image);
-	return failed;
+	failed = !image || finish(&image, job, made);
+	if (image)
+		vips.unref(image);
+	if (failed)
+		hearth_say(made, vips.error_buffer());
+	vips.error_clear();
+	vips.thread_shutdown();
+	made->free = vips.free;
+	return failed ? HEARTH_FAILED : HEARTH_MADE;
 }

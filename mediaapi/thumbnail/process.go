@@ -28,7 +28,7 @@ import (
 const (
 	// patience is how long the process waits for another picture before it ends.
 	patience = 20 * time.Second
-	// startTimeout bounds the loading of libvips.
+	// startTimeout bounds the time until the process says that it is there.
 	startTimeout = 30 * time.Second
 	// startPause is how long a start that has failed is not tried again: clients ask for hundreds of thumbnails.
 	startPause = time.Minute
@@ -44,6 +44,13 @@ const (
 	kindPixels = C.HEARTH_PIXELS
 )
 
+// What may become of a job.
+const (
+	outcomeMade        = C.HEARTH_MADE
+	outcomeFailed      = C.HEARTH_FAILED
+	outcomeUnavailable = C.HEARTH_UNAVAILABLE
+)
+
 // contentTypes are those of files.
 var contentTypes = [...]string{kindJPEG: "image/jpeg", kindPNG: "image/png", kindWebP: "image/webp"}
 
@@ -53,18 +60,18 @@ type job struct {
 	pixelsWidth, pixelsHeight      uint32
 	frames, loop                   uint32
 	pages                          int32
-	jpegShrink                     uint32
-	orientation                    uint32
+	jpegEighths                    uint32
 	width, height                  uint32
 	left, top, outWidth, outHeight uint32
+	orientation                    uint32
 	opaque, transparent            uint32
 	quality, compression, effort   uint32
 }
 
 type answer struct {
-	size   uint64
-	failed uint32
-	kind   uint32
+	size    uint64
+	outcome uint32
+	kind    uint32
 }
 
 // Of one size here and there, or this does not compile.
@@ -76,8 +83,8 @@ var (
 // errGone says that the process ended before it answered.
 var errGone = errors.New("the process for pictures ended")
 
-// process is the program started once more, as what process.c makes of it. libvips runs there and not here, so that a file which crashes a
-// decoder does no harm, and so that what libvips takes is given back. The zero value starts it when the first job comes.
+// process is the program started once more, as what process.c makes of it. Decoders run there and not here, so that a file which crashes
+// one does no harm, and so that what they take is given back. The zero value starts it when the first job comes.
 type process struct {
 	// program is what is started; empty stands for this one.
 	program string
@@ -117,26 +124,41 @@ func (p *process) do(ctx context.Context, j job, src io.ReaderAt) (kind uint32, 
 	return 0, nil, broken("%s, twice", errGone)
 }
 
-// exchange sends a job and takes the answer.
-func exchange(conn io.ReadWriter, j job, src io.ReaderAt) (kind uint32, out []byte, err error) {
-	if _, err := conn.Write(unsafe.Slice((*byte)(unsafe.Pointer(&j)), unsafe.Sizeof(j))); err != nil {
-		return 0, nil, errGone
-	}
-	file := &source{Reader: io.NewSectionReader(src, 0, int64(j.size))}
-	if n, err := io.Copy(conn, file); n < int64(j.size) {
-		if file.err != nil || err == nil {
-			return 0, nil, fmt.Errorf("read image: %w", noEOF(file.err))
+// exchange sends a job and takes the answer. A file is handed over as it is, anything else is sent.
+func exchange(conn *net.UnixConn, j job, src io.ReaderAt) (kind uint32, out []byte, err error) {
+	header := unsafe.Slice((*byte)(unsafe.Pointer(&j)), unsafe.Sizeof(j))
+	if f, ok := src.(*os.File); ok {
+		if _, _, err := conn.WriteMsgUnix(header, syscall.UnixRights(int(f.Fd())), nil); err != nil {
+			return 0, nil, errGone
 		}
-		return 0, nil, errGone
+	} else if err := send(conn, header, io.NewSectionReader(src, 0, int64(j.size))); err != nil {
+		return 0, nil, err
 	}
 	a, out, err := readAnswer(conn)
 	switch {
 	case err != nil:
 		return 0, nil, err
-	case a.failed != 0:
+	case a.outcome == outcomeUnavailable:
+		return 0, nil, fmt.Errorf("%w: %s", ErrUnavailable, out)
+	case a.outcome == outcomeFailed:
 		return 0, nil, broken("%s", bytes.TrimSpace(out))
 	}
 	return a.kind, out, nil
+}
+
+// send sends the job and the bytes that belong to it.
+func send(conn io.Writer, header []byte, data *io.SectionReader) error {
+	if _, err := conn.Write(header); err != nil {
+		return errGone
+	}
+	file := &source{Reader: data}
+	if n, err := io.Copy(conn, file); n < data.Size() {
+		if file.err != nil || err == nil {
+			return fmt.Errorf("read image: %w", noEOF(file.err))
+		}
+		return errGone
+	}
+	return nil
 }
 
 // source remembers whether it was the reader that failed, and not the writer it is copied to.
@@ -197,7 +219,7 @@ func (p *process) connect() (conn *net.UnixConn, stop func(), err error) {
 	return nil, nil, errGone
 }
 
-// start starts the process and waits until libvips is loaded. The caller holds the lock.
+// start starts the process and waits until it is there. The caller holds the lock.
 func (p *process) start() error {
 	here, there, err := socketPair()
 	if err != nil {
@@ -235,20 +257,14 @@ func (p *process) start() error {
 		close(ended)
 	}(p.ended)
 
-	// Pictures take some 40 MiB for as long as somebody looks at them: what the server does not need of its own is given back, while libvips loads.
+	// Pictures take memory for as long as somebody looks at them: what the server does not need of its own is given back meanwhile.
 	debug.FreeOSMemory()
 	_ = here.SetReadDeadline(time.Now().Add(startTimeout))
-	hello, text, err := readAnswer(here)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case hello.failed != 0:
-		err = fmt.Errorf("%w: %s", ErrUnavailable, text)
-	default:
-		return nil
+	if _, _, err := readAnswer(here); err != nil {
+		p.end()
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	p.end()
-	return err
+	return nil
 }
 
 // end ends the process and waits for it. The caller holds the lock.

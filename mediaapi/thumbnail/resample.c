@@ -2,15 +2,16 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-// Weights are whole numbers that add up to this.
-#define ONE (1 << 14)
+// The compiler makes one instruction of what is done to all four parts of a pixel.
+typedef float pixel __attribute__((vector_size(16)));
 
 // taps says of which of the pixels in a row or column each new one is made.
 struct taps {
-	int most;         // taps of each
-	int *first;       // the first pixel
-	int16_t *weights; // most for each
+	int most;       // taps of each
+	int *first;     // the first pixel
+	float *weights; // most for each
 };
 
 // cubic is the Catmull-Rom spline.
@@ -31,7 +32,7 @@ static void free_taps(struct taps *t) {
 // make_taps computes them for the new pixels from offset on, of a side that shrinks from in to out.
 static int make_taps(struct taps *t, int in, int out, int offset, int count) {
 	double scale = (double)in / out;
-	t->most = (int)ceil(4 * scale) + 1;
+	t->most = (int)floor(4 * scale) + 1;
 	if (t->most > in)
 		t->most = in;
 	t->first = calloc((size_t)count, sizeof *t->first);
@@ -48,85 +49,95 @@ static int make_taps(struct taps *t, int in, int out, int offset, int count) {
 		if (first < 0)
 			first = 0;
 		t->first[i] = first;
+		float *w = t->weights + (size_t)i * (size_t)t->most;
 		for (int k = 0; k < t->most; k++)
-			sum += cubic((first + k - centre) / scale);
-		int left = ONE, middle = 0;
-		int16_t *w = t->weights + (size_t)i * (size_t)t->most;
-		for (int k = 0; k < t->most; k++) {
-			w[k] = (int16_t)lround(cubic((first + k - centre) / scale) / sum * ONE);
-			left -= w[k];
-			if (w[k] > w[middle])
-				middle = k;
-		}
-		w[middle] = (int16_t)(w[middle] + left);
+			sum += w[k] = (float)cubic((first + k - centre) / scale);
+		for (int k = 0; k < t->most; k++)
+			w[k] = (float)(w[k] / sum);
 	}
 	return 0;
 }
 
-static uint8_t clamp(int32_t sum) {
-	sum = (sum + ONE / 2) / ONE;
-	return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
-}
-
-// shrink_row makes a row narrower. bytes is a constant where it is called, so that there is a loop for each number.
-static inline void shrink_row(const uint8_t *in, uint8_t *out, int count, const struct taps *t, int bytes) {
-	const int16_t *w = t->weights;
-	for (int i = 0; i < count; i++, w += t->most) {
-		const uint8_t *from = in + (size_t)t->first[i] * (size_t)bytes;
-		int32_t sum[4] = {0};
-		for (int k = 0; k < t->most; k++, from += bytes)
-			for (int b = 0; b < bytes; b++)
-				sum[b] += w[k] * from[b];
-		for (int b = 0; b < bytes; b++)
-			*out++ = clamp(sum[b]);
+// mix_rows makes one row of several.
+static void mix_rows(const pixel *const *rows, const float *w, int most, int width, pixel *out) {
+	for (int x = 0; x < width; x++) {
+		pixel sum = {0};
+		for (int k = 0; k < most; k++)
+			sum += w[k] * rows[k][x];
+		out[x] = sum;
 	}
 }
 
-// mix_rows makes one row of several that lie stride apart.
-static void mix_rows(const uint8_t *in, size_t stride, uint8_t *out, size_t n, const int16_t *w, int most, int32_t *sums) {
-	for (size_t i = 0; i < n; i++)
-		sums[i] = 0;
-	for (int k = 0; k < most; k++, in += stride) {
-		int32_t weight = w[k];
-		if (weight == 0)
-			continue;
-		for (size_t i = 0; i < n; i++)
-			sums[i] += weight * in[i];
+// shrink_row makes a row narrower.
+static void shrink_row(const pixel *in, const int *first, const float *w, int most, int width, pixel *out) {
+	for (int x = 0; x < width; x++, w += most) {
+		const pixel *from = in + first[x];
+		pixel sum = {0};
+		for (int k = 0; k < most; k++)
+			sum += w[k] * from[k];
+		out[x] = sum;
 	}
-	for (size_t i = 0; i < n; i++)
-		out[i] = clamp(sums[i]);
 }
 
-uint8_t *hearth_resample(const uint8_t *in, int in_width, int in_height, int bytes, int width, int height, int left, int top, int out_width,
-	int out_height) {
+// widen makes pixels of bytes.
+static void widen(const uint8_t *in, int count, pixel *out) {
+	float *to = (float *)out;
+	for (size_t i = 0, n = (size_t)count * 4; i < n; i++)
+		to[i] = in[i];
+}
+
+// narrow makes bytes of pixels. The filter overshoots at edges.
+static void narrow(const pixel *in, int count, uint8_t *out) {
+	const float *from = (const float *)in;
+	for (size_t i = 0, n = (size_t)count * 4; i < n; i++) {
+		float v = from[i] + 0.5f;
+		v = v > 0 ? v : 0;
+		v = v < 255 ? v : 255;
+		out[i] = (uint8_t)(int)v;
+	}
+}
+
+uint8_t *hearth_resample(const struct hearth_rows *in, int width, int height, int left, int top, int out_width, int out_height) {
 	struct taps across = {0}, down = {0};
-	if (make_taps(&across, in_width, width, left, out_width))
+	if (make_taps(&across, in->width, width, left, out_width))
 		return NULL;
-	if (make_taps(&down, in_height, height, top, out_height)) {
+	if (make_taps(&down, in->height, height, top, out_height)) {
 		free_taps(&across);
 		return NULL;
 	}
-	// Rows first: that loop runs over many pixels at once, and leaves fewer rows to be made narrower. Of the columns only those that are needed.
-	size_t stride = (size_t)in_width * (size_t)bytes, from = (size_t)across.first[0] * (size_t)bytes;
-	size_t n = (size_t)(across.first[out_width - 1] + across.most) * (size_t)bytes - from;
-	uint8_t *row = malloc(stride);
-	int32_t *sums = malloc(stride * sizeof *sums);
-	uint8_t *out = malloc((size_t)out_width * (size_t)out_height * (size_t)bytes);
-	for (int y = 0; row && sums && out && y < out_height; y++) {
-		mix_rows(in + (size_t)down.first[y] * stride + from, stride, row + from, n, down.weights + (size_t)y * (size_t)down.most, down.most, sums);
-		uint8_t *place = out + (size_t)y * (size_t)out_width * (size_t)bytes;
-		if (bytes == 3)
-			shrink_row(row, place, out_width, &across, 3);
-		else
-			shrink_row(row, place, out_width, &across, 1);
+	// Rows are mixed first: that loop leaves fewer rows to be made narrower, which takes longer. Of the columns only those that are needed.
+	int from = across.first[0], count = across.first[out_width - 1] + across.most - from, taken = 0;
+	for (int x = 0; x < out_width; x++)
+		across.first[x] -= from;
+	uint8_t *bytes = malloc((size_t)in->width * 4);
+	pixel *ring = malloc((size_t)count * (size_t)down.most * sizeof *ring); // row n of the picture is at n % down.most
+	const pixel **rows = malloc((size_t)down.most * sizeof *rows);
+	pixel *mixed = malloc((size_t)count * sizeof *mixed);
+	pixel *row = malloc((size_t)out_width * sizeof *row);
+	uint8_t *out = malloc((size_t)out_width * (size_t)out_height * 4);
+	int failed = !bytes || !ring || !rows || !mixed || !row || !out;
+	for (int y = 0; y < out_height && !failed; y++) {
+		int first = down.first[y];
+		for (; taken < first + down.most && !failed; taken++) {
+			failed = in->next(in->source, bytes);
+			widen(bytes + (size_t)from * 4, count, ring + (size_t)(taken % down.most) * (size_t)count);
+		}
+		for (int k = 0; k < down.most; k++)
+			rows[k] = ring + (size_t)((first + k) % down.most) * (size_t)count;
+		mix_rows(rows, down.weights + (size_t)y * (size_t)down.most, down.most, count, mixed);
+		shrink_row(mixed, across.first, across.weights, across.most, out_width, row);
+		narrow(row, out_width, out + (size_t)y * (size_t)out_width * 4);
 	}
-	if (!row || !sums) {
-		free(out);
-		out = NULL;
-	}
-	free(sums);
+	free(bytes);
+	free(ring);
+	free(rows);
+	free(mixed);
 	free(row);
 	free_taps(&down);
 	free_taps(&across);
+	if (failed) {
+		free(out);
+		out = NULL;
+	}
 	return out;
 }

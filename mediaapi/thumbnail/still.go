@@ -20,9 +20,9 @@ func (m *Maker) still(ctx context.Context, src io.ReaderAt, size int64, info Inf
 	j.opaque, j.transparent = kindJPEG, kindPNG
 	switch info.Format {
 	case JPEG:
-		j.jpegShrink, j.orientation = b.jpegShrink(info), uint32(info.Orientation)
-		if info.Orientation >= 5 {
-			j.width, j.height = j.height, j.width
+		j.jpegEighths, j.orientation = b.jpegEighths(info), uint32(info.Orientation)
+		if info.Orientation >= 5 { // what is asked for is measured as the picture lies in the file, and turned at last
+			j.width, j.height, j.left, j.top, j.outWidth, j.outHeight = j.height, j.width, j.top, j.left, j.outHeight, j.outWidth
 		}
 		j.transparent = kindJPEG
 	case PNG:

@@ -1,4 +1,4 @@
-// Package thumbnail turns strangers' images into small, clean ones with libvips.
+// Package thumbnail turns strangers' images into small, clean ones: photos with libjpeg alone, everything else with libvips.
 //
 // It is pure image code: bytes in, bytes out. It knows nothing of HTTP, storage or who asks, keeps no files and no cache.
 // It refuses everything that is not JPEG, PNG (and APNG), GIF, WebP, TIFF, HEIC or AVIF by its own reading of the first bytes;
@@ -23,7 +23,7 @@ var (
 	ErrTooLarge = errors.New("image is too large to thumbnail")
 	// ErrBroken says that the image is damaged, cut short, or contradicts itself.
 	ErrBroken = errors.New("image is damaged")
-	// ErrUnavailable says that there is no libvips on this machine, or that it cannot be used. It is no fault of the image.
+	// ErrUnavailable says that there is nothing on this machine to decode the image with, or that it cannot be used. It is no fault of the image.
 	ErrUnavailable = errors.New("thumbnails cannot be made here")
 	// ErrBadSpec says that the wanted width or height is not positive, or that the method is unknown.
 	ErrBadSpec = errors.New("thumbnail dimensions or method are not valid")

@@ -20,9 +20,10 @@ import (
 
 // authEvent is a state event in the form that the auth rules want.
 type authEvent struct {
-	nid int64
-	id  id.EventID
-	pdu authrules.Event
+	nid    int64
+	id     id.EventID
+	pdu    authrules.Event
+	levels authrules.Event // pdu with its levels read, once somebody has asked for the power levels
 }
 
 // snapshot is what the roomserver remembers of one state snapshot. A snapshot never changes, so neither does what is known of it; it only
@@ -170,7 +171,7 @@ func toAuthEvent(e *storage.Event, version gomatrixserverlib.IRoomVersion) (*aut
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", e.ID, err)
 	}
-	return &authEvent{e.NID, e.ID, pdu}, nil
+	return &authEvent{nid: e.NID, id: e.ID, pdu: pdu}, nil
 }
 
 func (a *authState) pdu(typ, key string) (authrules.Event, error) {
@@ -187,9 +188,16 @@ func (a *authState) Create() (authrules.Event, error) { return a.pdu(spec.MRoomC
 // JoinRules implements authrules.State.
 func (a *authState) JoinRules() (authrules.Event, error) { return a.pdu(spec.MRoomJoinRules, "") }
 
-// PowerLevels implements authrules.State.
+// PowerLevels implements authrules.State. Every event asks for them.
 func (a *authState) PowerLevels() (authrules.Event, error) {
-	return a.pdu(spec.MRoomPowerLevels, "")
+	e, err := a.get(storage.StateKey{Type: spec.MRoomPowerLevels})
+	if err != nil || e == nil {
+		return nil, err
+	}
+	if e.levels == nil {
+		e.levels = authrules.ReadLevels(a.version, e.pdu)
+	}
+	return e.levels, nil
 }
 
 // Member implements authrules.State.

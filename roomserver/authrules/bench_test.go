@@ -17,7 +17,7 @@ func BenchmarkAllowed(b *testing.B) {
 			}
 			state := NewEvents([]Event{
 				r.create, r.state(spec.MRoomMember, string(mod), mod, fields{"membership": "join"}),
-				r.state(spec.MRoomPowerLevels, "", alice, fields{"users": levels, "events": fields{"m.room.topic": 50}}),
+				ReadLevels(r.version, r.state(spec.MRoomPowerLevels, "", alice, fields{"users": levels, "events": fields{"m.room.topic": 50}})),
 			})
 			e := r.event("$e", fields{"type": "m.room.message", "sender": mod, "content": fields{"body": "hi"}})
 			b.ReportAllocs()

@@ -93,17 +93,18 @@ func Power(version gomatrixserverlib.IRoomVersion, state State) (Levels, error) 
 	return powerOf(version, create, state)
 }
 
-func powerOf(
-	version gomatrixserverlib.IRoomVersion, create Event, state State,
-) (Levels, error) {
+func powerOf(version gomatrixserverlib.IRoomVersion, create Event, state State) (Levels, error) {
 	e, err := state.PowerLevels()
 	if err != nil {
 		return Levels{}, fmt.Errorf("find the power levels: %w", err)
 	}
 	var out Levels
-	if e != nil {
+	switch read, done := e.(*levelled); {
+	case done:
+		out, err = read.levels, read.err
+	case e != nil:
 		out, err = readLevels(version, gjson.ParseBytes(e.Content()))
-	} else {
+	default:
 		out, err = readLevels(version, gjson.Result{})
 		if !version.PrivilegedCreators() {
 			first, _ := json.Marshal(map[id.UserID]int{creator(version, create): 100})
@@ -112,6 +113,20 @@ func powerOf(
 	}
 	out.Creators = creators(version, create)
 	return out, err
+}
+
+// levelled is a power levels event of which the levels have been read.
+type levelled struct {
+	Event
+	levels Levels
+	err    error
+}
+
+// ReadLevels is a power levels event, for a State that is asked for it again and again: its levels are read once.
+func ReadLevels(version gomatrixserverlib.IRoomVersion, event Event) Event {
+	out := &levelled{Event: event}
+	out.levels, out.err = readLevels(version, gjson.ParseBytes(event.Content()))
+	return out
 }
 
 // creator is who created the room.

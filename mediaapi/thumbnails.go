@@ -148,7 +148,7 @@ func (s *Service) makeNow(ctx context.Context, m storage.Media, t storage.Thumbn
 		return t, err
 	}
 	defer f.Close()
-	result, err := s.thumbs.Make(ctx, f, f.Size, spec)
+	result, err := s.thumbs.Make(ctx, f.Content, f.Size, spec)
 	if errors.Is(err, thumbnail.ErrUnavailable) {
 		s.log.Error("thumbnail not made", slog.Any("error", err))
 		return s.instead(m, t)

@@ -31,6 +31,11 @@ func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
 		where u.user_id = $1 and u.room = $2 and `+unreadSome, string(user), room)
 }
 
+// UnreadUsers is the users for whom the main timeline of a room is counted, in order. It goes through all counts there are: it is for checks.
+func (tx *ReadTx) UnreadUsers(room int64) ([]id.UserID, error) {
+	return collect(tx, scanOne[id.UserID], `select user_id from unread where room = $1 and thread = '' order by user_id`, room)
+}
+
 // UnreadRooms is UnreadOf for all rooms of a user.
 func (tx *ReadTx) UnreadRooms(user id.UserID) (map[int64][]Unread, error) {
 	rows, err := collect(tx, func(r rowScanner) (u Unread, err error) {

@@ -10,8 +10,9 @@ import (
 )
 
 func TestGarbageIsBoundedByBytes(t *testing.T) {
+	const garbage = 20 << 20
 	for live, want := range map[uint64]int{0: mostPercent, 4 << 20: mostPercent, garbage / 2: 200, garbage: 100, 10 * garbage: leastPercent} {
-		if got := garbagePercent(live); got != want {
+		if got := garbagePercent(garbage, live); got != want {
 			t.Errorf("with %d bytes in use it is %d %%, want %d", live, got, want)
 		}
 	}
@@ -35,8 +36,8 @@ func TestThePercentageFollowsWhatIsInUse(t *testing.T) {
 			}
 		}
 	}
-	boundGarbage()
-	large := make([]byte, 2*garbage)
+	boundGarbage(20 << 20)
+	large := make([]byte, 40<<20)
 	collectUntil(func(percent uint64) bool { return percent <= leastPercent+5 })
 	runtime.KeepAlive(large)
 	collectUntil(func(percent uint64) bool { return percent >= 200 })

@@ -7,10 +7,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -27,7 +25,7 @@ const maxPassword = 1024
 // hashRest is how long the memory for hashes is kept for the next one.
 const hashRest = time.Second
 
-// hashGarbage is what a hash must be computed in, in KiB, to be worth collecting by itself.
+// hashGarbage is what a hash must be computed in, in KiB, to be worth giving back.
 const hashGarbage = 1 << 10
 
 const (
@@ -48,8 +46,6 @@ type hasher struct {
 	slots  chan struct{}
 	// decoy is checked where there is no hash, so that an answer takes as long for users that do not exist.
 	decoy string
-	// garbage is what hashes were computed in since it was last collected, in KiB.
-	garbage atomic.Int64
 	// rest gives the memory back when there was no hash for hashRest.
 	rest *time.Timer
 }
@@ -76,19 +72,13 @@ func (p argonParams) phc(salt, sum []byte) string {
 		b64.EncodeToString(salt), b64.EncodeToString(sum))
 }
 
-// sum computes a hash. What it was computed in is garbage afterwards, far more of it than all requests of a minute leave behind: it is collected
-// when there is as much as hashes may be computed in at the same time. The collector by itself would wait until it is twice as much as the
-// server uses otherwise, and the server would be as large as that from then on. When no more hashes come, all of it is given back.
+// sum computes a hash. What it was computed in is garbage afterwards, far more of it than all requests of a minute leave behind, and is collected
+// like any other. When no more hashes come, all of it is given back.
 func (h *hasher) sum(p argonParams, password string, salt []byte, size int) []byte {
 	out := argon2.IDKey([]byte(password), salt, p.time, p.memory, p.threads, uint32(size))
-	if p.memory < hashGarbage {
-		return out
+	if p.memory >= hashGarbage {
+		h.rest.Reset(hashRest)
 	}
-	if h.garbage.Add(int64(p.memory)) >= int64(h.params.memory)*int64(cap(h.slots)) {
-		h.garbage.Store(0)
-		runtime.GC()
-	}
-	h.rest.Reset(hashRest)
 	return out
 }
 
@@ -152,7 +142,7 @@ func (h *hasher) verify(ctx context.Context, phc, password string) (match, outda
 
 var errPHC = errors.New("a stored password hash cannot be read")
 
-// parsePHC takes $argon2id$v=19$m=19456,t=2,p=1$salt$hash apart. Costs beyond reason are refused.
+// parsePHC takes $argon2id$v=19$m=7168,t=5,p=1$salt$hash apart. Costs beyond reason are refused.
 func parsePHC(phc string) (p argonParams, salt, sum []byte, err error) {
 	parts := strings.Split(phc, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {

@@ -50,6 +50,25 @@ func TestPasswordHashes(t *testing.T) {
 	}
 }
 
+func TestHashesOfFormerDefaultsMatchAndAreOutdated(t *testing.T) {
+	h, err := newHasher(config.Default().Passwords)
+	if err != nil {
+		t.Fatal(err)
+	}
+	phc, err := h.hash(t.Context(), "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for phc, want := range map[string]bool{
+		phc: false,
+		"$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$8qPpaWig0H31wvibKAgpght2Ry2M8rtRQYtZ93ooMus": true,
+	} {
+		if match, outdated, err := h.verify(t.Context(), phc, "secret"); err != nil || !match || outdated != want {
+			t.Errorf("%s: match %v, outdated %v, error %v", phc, match, outdated, err)
+		}
+	}
+}
+
 func TestHashesThatCannotBeReadAreErrors(t *testing.T) {
 	h := cheapHasher(t, 1)
 	for _, phc := range []string{

@@ -7,7 +7,7 @@ import (
 )
 
 func TestSharesFollowTheLimitAndLeaveRoom(t *testing.T) {
-	sum := int64(0)
+	sum := int64(garbageParts)
 	for cache, part := range parts {
 		sum += part
 		small, large := New(64<<20).Share(cache).Limit(), New(1<<30).Share(cache).Limit()
@@ -19,8 +19,8 @@ func TestSharesFollowTheLimitAndLeaveRoom(t *testing.T) {
 			t.Errorf("%s: %d of nothing", cache, got)
 		}
 	}
-	if sum > 100 {
-		t.Errorf("the caches may hold %d of 128 parts, which leaves too little for requests", sum)
+	if sum > 110 {
+		t.Errorf("the caches and the garbage may hold %d of 128 parts, which leaves too little for requests", sum)
 	}
 }
 

@@ -113,23 +113,36 @@ func skipEntropy(r *reader) {
 			r.err = errShort
 			return
 		}
-		at := bytes.IndexByte(window, 0xff)
-		if at < 0 {
-			r.skip(int64(len(window)))
-			continue
-		}
+		at := entropyEnd(window)
 		r.skip(int64(at))
-		pair := r.peek(2)
-		if pair == nil {
+		if at < len(window)-1 {
 			return
 		}
-		if code := pair[1]; code != 0 && code != 0xff && (code < 0xd0 || code > 0xd7) {
-			return
-		}
-		if pair[1] == 0xff {
-			r.skip(1)
-		} else {
-			r.skip(2)
+		if at == len(window)-1 && r.peek(2) == nil {
+			return // nothing can follow
 		}
 	}
+}
+
+// entropyEnd returns where in the bytes of a scan a marker is, or may be if one more byte were there; otherwise their number.
+func entropyEnd(b []byte) int {
+	for at := 0; at < len(b); {
+		next := bytes.IndexByte(b[at:], 0xff)
+		if next < 0 {
+			break
+		}
+		at += next
+		if at == len(b)-1 {
+			return at
+		}
+		switch code := b[at+1]; {
+		case code == 0xff: // the first of several fill bytes
+			at++
+		case code == 0 || code >= 0xd0 && code <= 0xd7:
+			at += 2
+		default:
+			return at
+		}
+	}
+	return len(b)
 }

@@ -8,7 +8,8 @@
 
 enum { HEARTH_JPEG, HEARTH_PNG, HEARTH_WEBP, HEARTH_PIXELS };
 
-// A job: bytes in, a picture out. size bytes follow it: a file, or pixels of four bytes (red, green, blue, alpha).
+// A job: bytes in, a picture out. A descriptor of a file comes with it, of which the first size bytes count; or size bytes follow it: a file,
+// or pixels of four bytes (red, green, blue, alpha).
 struct hearth_job {
 	uint64_t size;
 	// Pixels of this size instead of a file.

@@ -1,6 +1,6 @@
 // The process for pictures: the server's own program, started once more by process.go. It turns off into serve before the Go runtime begins,
 // so it consists of the decoders and little else. A picture that makes a decoder crash takes nothing along but this process, which holds no keys
-// and no files of the server; when there has been nothing to do for a while it ends, and all its memory goes back.
+// and no files of the server but those it is handed; when there has been nothing to do for a while it ends, and all its memory goes back.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -9,8 +9,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -24,6 +26,9 @@
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
+#endif
+#ifndef MAP_POPULATE
+#define MAP_POPULATE 0
 #endif
 
 // The socket that jobs come over.
@@ -46,6 +51,25 @@ static int receive(int from, void *to, size_t size) {
 	return 0;
 }
 
+// receive_with also receives the descriptor that came along with the first of the bytes; -1 stands for none.
+static int receive_with(int from, void *to, size_t size, int *descriptor) {
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = {to, size};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	ssize_t n;
+	do
+		n = recvmsg(from, &message, 0);
+	while (n < 0 && errno == EINTR);
+	*descriptor = -1;
+	struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (header && header->cmsg_type == SCM_RIGHTS)
+		memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
+	return n > 0 ? receive(from, (char *)to + n, size - (size_t)n) : -1;
+}
+
 static int deliver(int to, const void *from, size_t size) {
 	for (const char *at = from; size > 0;) {
 		ssize_t n = send(to, at, size, MSG_NOSIGNAL);
@@ -66,26 +90,52 @@ static void answer(int to, uint32_t outcome, uint32_t kind, const void *bytes, s
 
 static void complain(int to, int outcome, const char *text) { answer(to, (uint32_t)outcome, 0, text, strlen(text)); }
 
+static void make(int conn, const struct hearth_job *job, void *data) {
+	struct hearth_made made = {0};
+	int outcome = hearth_make(job, data, &made);
+	if (outcome == HEARTH_MADE)
+		answer(conn, HEARTH_MADE, made.kind, made.bytes, made.size);
+	else
+		complain(conn, outcome, made.problem);
+	if (made.bytes)
+		made.free(made.bytes);
+}
+
+// make_of_file does a job whose bytes are those of a file.
+static void make_of_file(int conn, const struct hearth_job *job, int file) {
+	struct stat is;
+	void *data = MAP_FAILED;
+	if (fstat(file, &is) == 0 && (uint64_t)is.st_size >= job->size)
+		data = mmap(NULL, job->size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+	if (data == MAP_FAILED) {
+		complain(conn, HEARTH_FAILED, "the file cannot be read");
+		return;
+	}
+	make(conn, job, data);
+	munmap(data, job->size);
+}
+
+// make_of_bytes does a job whose bytes follow it.
+static void make_of_bytes(int conn, const struct hearth_job *job) {
+	void *data = malloc(job->size);
+	if (!data)
+		complain(conn, HEARTH_FAILED, "not enough memory");
+	else if (receive(conn, data, job->size) == 0)
+		make(conn, job, data);
+	free(data);
+}
+
 static void do_job(int conn) {
 	struct hearth_job job;
-	if (receive(conn, &job, sizeof job))
+	int file;
+	if (receive_with(conn, &job, sizeof job, &file))
 		return;
-	void *data = malloc(job.size);
-	if (!data) {
-		complain(conn, HEARTH_FAILED, "not enough memory");
+	if (file < 0) {
+		make_of_bytes(conn, &job);
 		return;
 	}
-	if (receive(conn, data, job.size) == 0) {
-		struct hearth_made made = {0};
-		int outcome = hearth_make(&job, data, &made);
-		if (outcome == HEARTH_MADE)
-			answer(conn, HEARTH_MADE, made.kind, made.bytes, made.size);
-		else
-			complain(conn, outcome, made.problem);
-		if (made.bytes)
-			made.free(made.bytes);
-	}
-	free(data);
+	make_of_file(conn, &job, file);
+	close(file);
 }
 
 static void *work(void *conn) {
@@ -98,22 +148,8 @@ static void *work(void *conn) {
 // next_job receives the socket of a job; -1 when the server has closed its end.
 static int next_job(void) {
 	char byte;
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec part = {&byte, 1};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-	ssize_t n;
-	do
-		n = recvmsg(CONTROL, &message, 0);
-	while (n < 0 && errno == EINTR);
-	struct cmsghdr *header = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-	if (!header || header->cmsg_type != SCM_RIGHTS)
-		return -1;
 	int conn;
-	memcpy(&conn, CMSG_DATA(header), sizeof conn);
-	return conn;
+	return receive_with(CONTROL, &byte, 1, &conn) ? -1 : conn;
 }
 
 static void begin(int conn) {

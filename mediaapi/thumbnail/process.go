@@ -124,17 +124,15 @@ func (p *process) do(ctx context.Context, j job, src io.ReaderAt) (kind uint32, 
 	return 0, nil, broken("%s, twice", errGone)
 }
 
-// exchange sends a job and takes the answer.
-func exchange(conn io.ReadWriter, j job, src io.ReaderAt) (kind uint32, out []byte, err error) {
-	if _, err := conn.Write(unsafe.Slice((*byte)(unsafe.Pointer(&j)), unsafe.Sizeof(j))); err != nil {
-		return 0, nil, errGone
-	}
-	file := &source{Reader: io.NewSectionReader(src, 0, int64(j.size))}
-	if n, err := io.Copy(conn, file); n < int64(j.size) {
-		if file.err != nil || err == nil {
-			return 0, nil, fmt.Errorf("read image: %w", noEOF(file.err))
+// exchange sends a job and takes the answer. A file is handed over as it is, anything else is sent.
+func exchange(conn *net.UnixConn, j job, src io.ReaderAt) (kind uint32, out []byte, err error) {
+	header := unsafe.Slice((*byte)(unsafe.Pointer(&j)), unsafe.Sizeof(j))
+	if f, ok := src.(*os.File); ok {
+		if _, _, err := conn.WriteMsgUnix(header, syscall.UnixRights(int(f.Fd())), nil); err != nil {
+			return 0, nil, errGone
 		}
-		return 0, nil, errGone
+	} else if err := send(conn, header, io.NewSectionReader(src, 0, int64(j.size))); err != nil {
+		return 0, nil, err
 	}
 	a, out, err := readAnswer(conn)
 	switch {
@@ -146,6 +144,21 @@ func exchange(conn io.ReadWriter, j job, src io.ReaderAt) (kind uint32, out []by
 		return 0, nil, broken("%s", bytes.TrimSpace(out))
 	}
 	return a.kind, out, nil
+}
+
+// send sends the job and the bytes that belong to it.
+func send(conn io.Writer, header []byte, data *io.SectionReader) error {
+	if _, err := conn.Write(header); err != nil {
+		return errGone
+	}
+	file := &source{Reader: data}
+	if n, err := io.Copy(conn, file); n < data.Size() {
+		if file.err != nil || err == nil {
+			return fmt.Errorf("read image: %w", noEOF(file.err))
+		}
+		return errGone
+	}
+	return nil
 }
 
 // source remembers whether it was the reader that failed, and not the writer it is copied to.

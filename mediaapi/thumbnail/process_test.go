@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func makeWithOf(t *testing.T, m *Maker) error {
@@ -52,7 +55,10 @@ func TestAPictureSurvivesTheEndOfTheProcess(t *testing.T) {
 
 func TestWhatNeedsLibvipsIsUnavailableWithoutIt(t *testing.T) {
 	t.Parallel()
-	here, there := net.Pipe()
+	here, there, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer here.Close()
 	go func() {
 		defer there.Close()
@@ -60,7 +66,7 @@ func TestWhatNeedsLibvipsIsUnavailableWithoutIt(t *testing.T) {
 		_, _ = io.ReadFull(there, make([]byte, unsafe.Sizeof(job{})))
 		_, _ = there.Write(append(unsafe.Slice((*byte)(unsafe.Pointer(&a)), unsafe.Sizeof(a)), "no"...))
 	}()
-	_, _, err := exchange(here, job{}, bytes.NewReader(nil))
+	_, _, err = exchange(here, job{}, bytes.NewReader(nil))
 	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBroken) || !strings.HasSuffix(err.Error(), ": no") {
 		t.Errorf("got %v", err)
 	}
@@ -78,6 +84,37 @@ func TestWithoutTheProcessThumbnailsAreUnavailable(t *testing.T) {
 		m.process.program = "" // which would do, but is not tried at once
 		if err := makeWithOf(t, m); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("another start right after one that has failed: %v", err)
+		}
+	}
+}
+
+func TestAFileIsHandedOver(t *testing.T) {
+	t.Parallel()
+	for _, data := range [][]byte{jpegOf(t, quarters(400, 300), 1), pngOf(t, quarters(400, 300))} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "picture"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		spec := Spec{Width: 32, Height: 32}
+		sent, err := makeFrom(t, data, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		handed, err := shared().Make(t.Context(), f, int64(len(data)), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(sent, handed); diff != "" {
+			t.Error(diff)
+		}
+		// A file that has become shorter meanwhile must not be read beyond its end.
+		j := jobFor(int64(len(data))+1, box{width: 5, height: 5, outWidth: 5, outHeight: 5})
+		if _, _, err := shared().process.do(t.Context(), j, f); !errors.Is(err, ErrBroken) {
+			t.Errorf("a file that is too short: %v", err)
 		}
 	}
 }

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The compiler makes one instruction of what is done to all four parts of these.
+// The compiler makes one instruction of what is done to all four parts of a pixel.
 typedef float pixel __attribute__((vector_size(16)));
-typedef int32_t whole_pixel __attribute__((vector_size(16)));
 
 // taps says of which of the pixels in a row or column each new one is made.
 struct taps {
@@ -33,7 +32,7 @@ static void free_taps(struct taps *t) {
 // make_taps computes them for the new pixels from offset on, of a side that shrinks from in to out.
 static int make_taps(struct taps *t, int in, int out, int offset, int count) {
 	double scale = (double)in / out;
-	t->most = (int)ceil(4 * scale) + 1;
+	t->most = (int)floor(4 * scale) + 1;
 	if (t->most > in)
 		t->most = in;
 	t->first = calloc((size_t)count, sizeof *t->first);
@@ -70,19 +69,13 @@ static void mix_rows(const pixel *const *rows, const float *w, int most, int wid
 }
 
 // shrink_row makes a row narrower.
-static void shrink_row(const pixel *in, const int *first, const float *w, int most, int width, uint8_t *out) {
+static void shrink_row(const pixel *in, const int *first, const float *w, int most, int width, pixel *out) {
 	for (int x = 0; x < width; x++, w += most) {
 		const pixel *from = in + first[x];
-		pixel sum = {0.5f, 0.5f, 0.5f, 0.5f};
+		pixel sum = {0};
 		for (int k = 0; k < most; k++)
 			sum += w[k] * from[k];
-		// Filters overshoot at edges.
-		whole_pixel v = __builtin_convertvector(sum, whole_pixel);
-		v &= v > 0;
-		whole_pixel over = v > 255;
-		v = (v & ~over) | (over & 255);
-		for (int b = 0; b < 4; b++)
-			*out++ = (uint8_t)v[b];
+		out[x] = sum;
 	}
 }
 
@@ -91,6 +84,17 @@ static void widen(const uint8_t *in, int count, pixel *out) {
 	float *to = (float *)out;
 	for (size_t i = 0, n = (size_t)count * 4; i < n; i++)
 		to[i] = in[i];
+}
+
+// narrow makes bytes of pixels. The filter overshoots at edges.
+static void narrow(const pixel *in, int count, uint8_t *out) {
+	const float *from = (const float *)in;
+	for (size_t i = 0, n = (size_t)count * 4; i < n; i++) {
+		float v = from[i] + 0.5f;
+		v = v > 0 ? v : 0;
+		v = v < 255 ? v : 255;
+		out[i] = (uint8_t)(int)v;
+	}
 }
 
 uint8_t *hearth_resample(const struct hearth_rows *in, int width, int height, int left, int top, int out_width, int out_height) {
@@ -108,9 +112,10 @@ uint8_t *hearth_resample(const struct hearth_rows *in, int width, int height, in
 	uint8_t *bytes = malloc((size_t)in->width * 4);
 	pixel *ring = malloc((size_t)count * (size_t)down.most * sizeof *ring); // row n of the picture is at n % down.most
 	const pixel **rows = malloc((size_t)down.most * sizeof *rows);
-	pixel *row = malloc((size_t)count * sizeof *row);
+	pixel *mixed = malloc((size_t)count * sizeof *mixed);
+	pixel *row = malloc((size_t)out_width * sizeof *row);
 	uint8_t *out = malloc((size_t)out_width * (size_t)out_height * 4);
-	int failed = !bytes || !ring || !rows || !row || !out;
+	int failed = !bytes || !ring || !rows || !mixed || !row || !out;
 	for (int y = 0; y < out_height && !failed; y++) {
 		int first = down.first[y];
 		for (; taken < first + down.most && !failed; taken++) {
@@ -119,12 +124,14 @@ uint8_t *hearth_resample(const struct hearth_rows *in, int width, int height, in
 		}
 		for (int k = 0; k < down.most; k++)
 			rows[k] = ring + (size_t)((first + k) % down.most) * (size_t)count;
-		mix_rows(rows, down.weights + (size_t)y * (size_t)down.most, down.most, count, row);
-		shrink_row(row, across.first, across.weights, across.most, out_width, out + (size_t)y * (size_t)out_width * 4);
+		mix_rows(rows, down.weights + (size_t)y * (size_t)down.most, down.most, count, mixed);
+		shrink_row(mixed, across.first, across.weights, across.most, out_width, row);
+		narrow(row, out_width, out + (size_t)y * (size_t)out_width * 4);
 	}
 	free(bytes);
 	free(ring);
 	free(rows);
+	free(mixed);
 	free(row);
 	free_taps(&down);
 	free_taps(&across);

@@ -13,7 +13,7 @@ import (
 )
 
 // Consistent fails a test unless all that is kept beside the state of rooms says the same as the state: the current state, memberships, the
-// servers in the rooms and the counts of their summaries. own is the server whose store it is.
+// servers in the rooms, for whom is counted what they have not read, and the counts of their summaries. own is the server whose store it is.
 func Consistent(t testing.TB, s *storage.Store, own id.ServerName) {
 	t.Helper()
 	err := s.View(context.Background(), func(tx *storage.ReadTx) error {
@@ -60,6 +60,7 @@ func consistent(t testing.TB, tx *storage.ReadTx, nid int64, own id.ServerName) 
 	current := map[storage.StateKey]int64{}
 	members := map[id.UserID]standing{}
 	servers := map[id.ServerName]bool{}
+	counted := []id.UserID{} // of our users
 	var joined, invited int64
 	for _, e := range events {
 		if e.Status == storage.Rejected {
@@ -75,6 +76,9 @@ func consistent(t testing.TB, tx *storage.ReadTx, nid int64, own id.ServerName) 
 		case "join":
 			joined++
 			servers[user.Server()] = true
+			if user.Server() == own {
+				counted = append(counted, user)
+			}
 		case "invite":
 			invited++
 		}
@@ -114,6 +118,13 @@ func consistent(t testing.TB, tx *storage.ReadTx, nid int64, own id.ServerName) 
 	}
 	slices.Sort(there)
 	compare("the servers", want, there)
+
+	slices.Sort(counted)
+	unread, err := tx.UnreadUsers(nid)
+	if err != nil {
+		return err
+	}
+	compare("for whom is counted", counted, unread)
 
 	for _, x := range room.Extremities {
 		e, err := tx.Event(x.ID)

@@ -80,8 +80,8 @@ type Sender struct {
 	workers sync.WaitGroup
 
 	mu           sync.Mutex
-	life         context.Context                // of Run; nil while it does not run
-	done         map[id.ServerName]int64        // the last row that has been sent and is still there
+	life         context.Context         // of Run; nil while it does not run
+	done         map[id.ServerName]int64 // the last row that has been sent and is still there
 	destinations map[id.ServerName]*destination
 	agenda       agenda
 	sending      int // workers, but for those that wait for a slow server

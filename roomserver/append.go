@@ -91,7 +91,7 @@ func (h *head) add(d draft) (*storage.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	pdu, err := p.version.NewEventFromTrustedJSONWithEventID(string(eventID), raw, false)
+	pdu, err := newMade(eventID, d, p, raw)
 	if err != nil {
 		return nil, merr.Newf(merr.BadJSON, "The event is malformed: %s", err)
 	}

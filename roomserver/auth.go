@@ -22,7 +22,7 @@ import (
 type authEvent struct {
 	nid int64
 	id  id.EventID
-	pdu gomatrixserverlib.PDU
+	pdu authrules.Event
 }
 
 // snapshot is what the roomserver remembers of one state snapshot. A snapshot never changes, so neither does what is known of it; it only
@@ -122,7 +122,7 @@ func (s *snapshot) copy() *snapshot {
 	return &snapshot{events: s.events.copy(), joined: s.joined, crowd: s.crowd, known: s.known, servers: s.servers}
 }
 
-// authState is the state of a room, as the auth rules see it: a gomatrixserverlib.AuthEventProvider that loads what it is asked for.
+// authState is the state of a room, as the auth rules see it: an authrules.State that loads what it is asked for.
 type authState struct {
 	tx      *storage.ReadTx
 	room    *storage.Room
@@ -173,7 +173,7 @@ func toAuthEvent(e *storage.Event, version gomatrixserverlib.IRoomVersion) (*aut
 	return &authEvent{e.NID, e.ID, pdu}, nil
 }
 
-func (a *authState) pdu(typ, key string) (gomatrixserverlib.PDU, error) {
+func (a *authState) pdu(typ, key string) (authrules.Event, error) {
 	e, err := a.get(storage.StateKey{Type: typ, Key: key})
 	if err != nil || e == nil {
 		return nil, err
@@ -181,29 +181,26 @@ func (a *authState) pdu(typ, key string) (gomatrixserverlib.PDU, error) {
 	return e.pdu, nil
 }
 
-// Create implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) Create() (gomatrixserverlib.PDU, error) { return a.pdu(spec.MRoomCreate, "") }
+// Create implements authrules.State.
+func (a *authState) Create() (authrules.Event, error) { return a.pdu(spec.MRoomCreate, "") }
 
-// JoinRules implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) JoinRules() (gomatrixserverlib.PDU, error) { return a.pdu(spec.MRoomJoinRules, "") }
+// JoinRules implements authrules.State.
+func (a *authState) JoinRules() (authrules.Event, error) { return a.pdu(spec.MRoomJoinRules, "") }
 
-// PowerLevels implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) PowerLevels() (gomatrixserverlib.PDU, error) {
+// PowerLevels implements authrules.State.
+func (a *authState) PowerLevels() (authrules.Event, error) {
 	return a.pdu(spec.MRoomPowerLevels, "")
 }
 
-// Member implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) Member(user spec.SenderID) (gomatrixserverlib.PDU, error) {
+// Member implements authrules.State.
+func (a *authState) Member(user spec.SenderID) (authrules.Event, error) {
 	return a.pdu(spec.MRoomMember, string(user))
 }
 
-// ThirdPartyInvite implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) ThirdPartyInvite(key string) (gomatrixserverlib.PDU, error) {
+// ThirdPartyInvite implements authrules.State.
+func (a *authState) ThirdPartyInvite(key string) (authrules.Event, error) {
 	return a.pdu(spec.MRoomThirdPartyInvite, key)
 }
-
-// Valid implements gomatrixserverlib.AuthEventProvider: all state of a room is from that room.
-func (a *authState) Valid() bool { return true }
 
 // membership is a user's membership as the state has it, and the content of the event.
 func (a *authState) membership(user id.UserID) (string, gjson.Result, error) {

@@ -34,7 +34,7 @@ func TestPhotosNeedNoLibvips(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, data := range [][]byte{jpegOf(t, quarters(400, 300), 1), jpegOf(t, quarters(40, 300), 6), file(t, "progressive.jpg")} {
+	for _, data := range [][]byte{jpegOf(t, quarters(400, 300), 1), jpegOf(t, quarters(40, 300), 6), file(t, "progressive.jpg"), file(t, "p3.jpg")} {
 		makeOf(data)
 		if hasLibvips(t, m) {
 			t.Fatal("libvips was loaded for a photo")

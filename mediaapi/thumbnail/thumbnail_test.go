@@ -182,6 +182,8 @@ func TestColoursAreConvertedToSRGB(t *testing.T) {
 	for i := at + 60; i < at+300; i++ {
 		junk[i] ^= 0x5a
 	}
+	half := bytes.Clone(p3)
+	half[at+len("ICC_PROFILE\x00")+1]++ // there are said to be more parts of it
 	png := file(t, "p3.png")
 	tests := map[string]struct {
 		data []byte
@@ -191,6 +193,7 @@ func TestColoursAreConvertedToSRGB(t *testing.T) {
 		"a wide-gamut PNG":              {png, red},
 		"a JPEG for print":              {ink, color.NRGBA{236, 45, 42, 255}},
 		"a JPEG with a damaged profile": {junk, color.NRGBA{234, 51, 35, 255}},
+		"a JPEG with half a profile":    {half, color.NRGBA{234, 51, 35, 255}},
 	}
 	for name, test := range tests {
 		for _, spec := range []Spec{{Width: 40, Height: 40}, {Width: 40, Height: 30, Method: Crop}} {

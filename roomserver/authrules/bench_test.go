@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 )
 
@@ -16,7 +15,7 @@ func BenchmarkAllowed(b *testing.B) {
 			for i := range users {
 				levels[fmt.Sprintf("@user%d:a", i)] = i
 			}
-			state := NewEvents([]gomatrixserverlib.PDU{
+			state := NewEvents([]Event{
 				r.create, r.state(spec.MRoomMember, string(mod), mod, fields{"membership": "join"}),
 				r.state(spec.MRoomPowerLevels, "", alice, fields{"users": levels, "events": fields{"m.room.topic": 50}}),
 			})

@@ -85,7 +85,7 @@ func (l Levels) all(section gjson.Result) map[string]int64 {
 }
 
 // Power is the power levels by a state. A state without a create event has none: the error is storage.ErrNotFound.
-func Power(version gomatrixserverlib.IRoomVersion, state gomatrixserverlib.AuthEventProvider) (Levels, error) {
+func Power(version gomatrixserverlib.IRoomVersion, state State) (Levels, error) {
 	create, err := state.Create()
 	if err != nil || create == nil {
 		return Levels{}, fmt.Errorf("the create event: %w", errors.Join(err, storage.ErrNotFound))
@@ -94,7 +94,7 @@ func Power(version gomatrixserverlib.IRoomVersion, state gomatrixserverlib.AuthE
 }
 
 func powerOf(
-	version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU, state gomatrixserverlib.AuthEventProvider,
+	version gomatrixserverlib.IRoomVersion, create Event, state State,
 ) (Levels, error) {
 	e, err := state.PowerLevels()
 	if err != nil {
@@ -115,7 +115,7 @@ func powerOf(
 }
 
 // creator is who created the room.
-func creator(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU) id.UserID {
+func creator(version gomatrixserverlib.IRoomVersion, create Event) id.UserID {
 	if version.CreatorInCreateEvent() {
 		return id.UserID(text(gjson.GetBytes(create.Content(), "creator")))
 	}
@@ -125,7 +125,7 @@ func creator(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PD
 // creators is who stands above all levels.
 //
 // Spec: rooms/v12#authorization-rules
-func creators(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU) []string {
+func creators(version gomatrixserverlib.IRoomVersion, create Event) []string {
 	if !version.PrivilegedCreators() {
 		return nil
 	}

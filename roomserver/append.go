@@ -23,16 +23,15 @@ type head struct {
 	tx   *storage.Tx
 	auth *authState
 
-	changed map[storage.StateKey]bool
-	wake    map[id.UserID]bool     // who must look, beside the joined users
-	awake   map[id.ServerName]bool // servers for which there is something in the outbox
-	named   map[reading]*authEvent // the auth events of events of other servers
+	wake  map[id.UserID]bool     // who must look, beside the joined users
+	awake map[id.ServerName]bool // servers for which there is something in the outbox
+	named map[reading]*authEvent // the auth events of events of other servers
 
 	searchable bool        // there is text that the search index has yet to see
 	joiners    []id.UserID // our users who have joined
 	last       int64
-	guests     string        // guest_access when the room was opened
-	signed     []recommended // events that are to be added in place of new ones
+	was        storage.RoomSummary // when the room was opened
+	signed     []recommended       // events that are to be added in place of new ones
 }
 
 // open loads a room that exists here. The error for any other is 404 M_NOT_FOUND.
@@ -56,12 +55,11 @@ func (s *Server) head(tx *storage.Tx, room *storage.Room) (*head, error) {
 	snap := s.remembered(tx, room.State)
 	return &head{
 		s: s, tx: tx,
-		auth:    &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
-		changed: map[storage.StateKey]bool{},
-		wake:    map[id.UserID]bool{},
-		awake:   map[id.ServerName]bool{},
-		named:   map[reading]*authEvent{},
-		guests:  room.Summary.GuestAccess,
+		auth:  &authState{tx: &tx.ReadTx, room: room, version: version, snap: snap},
+		wake:  map[id.UserID]bool{},
+		awake: map[id.ServerName]bool{},
+		named: map[reading]*authEvent{},
+		was:   room.Summary,
 	}, nil
 }
 
@@ -91,7 +89,7 @@ func (h *head) add(d draft) (*storage.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	pdu, err := p.version.NewEventFromTrustedJSONWithEventID(string(eventID), raw, false)
+	pdu, err := newMade(eventID, d, p, raw)
 	if err != nil {
 		return nil, merr.Newf(merr.BadJSON, "The event is malformed: %s", err)
 	}
@@ -347,7 +345,6 @@ func (h *head) changeSome(pos int64, changes []storage.StateChange, members map[
 			}
 		}
 		summarise(&room.Summary, c.StateKey, content)
-		h.changed[c.StateKey] = true
 		h.auth.snap.events.set(c.StateKey, now.auth)
 	}
 	return nil
@@ -513,10 +510,7 @@ func (h *head) index(e *storage.Event, content gjson.Result) error {
 // finish writes the room back and tells everybody concerned after the commit.
 func (h *head) finish() error {
 	if h.last == 0 { // a redaction among fetched history may have changed how the room is shown
-		if len(h.changed) > 0 {
-			return h.tx.SaveRoomSummary(h.room())
-		}
-		return nil
+		return h.saveSummary()
 	}
 	if err := h.expelGuests(); err != nil {
 		return err
@@ -525,10 +519,8 @@ func (h *head) finish() error {
 	if err := h.tx.SaveRoomHead(room); err != nil {
 		return err
 	}
-	if len(h.changed) > 0 {
-		if err := h.tx.SaveRoomSummary(room); err != nil {
-			return err
-		}
+	if err := h.saveSummary(); err != nil {
+		return err
 	}
 	for _, u := range h.joiners {
 		if err := h.s.peers.Devices.Joined(h.tx, u, room.NID); err != nil {
@@ -557,6 +549,14 @@ func (h *head) finish() error {
 		}
 	})
 	return nil
+}
+
+// saveSummary writes the summary back if it says something else now, which few changes of the state make it do.
+func (h *head) saveSummary() error {
+	if h.room().Summary == h.was {
+		return nil
+	}
+	return h.tx.SaveRoomSummary(h.room())
 }
 
 // crowd is the local users in the room, for the hub.

@@ -20,9 +20,10 @@ import (
 
 // authEvent is a state event in the form that the auth rules want.
 type authEvent struct {
-	nid int64
-	id  id.EventID
-	pdu gomatrixserverlib.PDU
+	nid    int64
+	id     id.EventID
+	pdu    authrules.Event
+	levels authrules.Event // pdu with its levels read, once somebody has asked for the power levels
 }
 
 // snapshot is what the roomserver remembers of one state snapshot. A snapshot never changes, so neither does what is known of it; it only
@@ -122,7 +123,7 @@ func (s *snapshot) copy() *snapshot {
 	return &snapshot{events: s.events.copy(), joined: s.joined, crowd: s.crowd, known: s.known, servers: s.servers}
 }
 
-// authState is the state of a room, as the auth rules see it: a gomatrixserverlib.AuthEventProvider that loads what it is asked for.
+// authState is the state of a room, as the auth rules see it: an authrules.State that loads what it is asked for.
 type authState struct {
 	tx      *storage.ReadTx
 	room    *storage.Room
@@ -170,10 +171,10 @@ func toAuthEvent(e *storage.Event, version gomatrixserverlib.IRoomVersion) (*aut
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", e.ID, err)
 	}
-	return &authEvent{e.NID, e.ID, pdu}, nil
+	return &authEvent{nid: e.NID, id: e.ID, pdu: pdu}, nil
 }
 
-func (a *authState) pdu(typ, key string) (gomatrixserverlib.PDU, error) {
+func (a *authState) pdu(typ, key string) (authrules.Event, error) {
 	e, err := a.get(storage.StateKey{Type: typ, Key: key})
 	if err != nil || e == nil {
 		return nil, err
@@ -181,29 +182,33 @@ func (a *authState) pdu(typ, key string) (gomatrixserverlib.PDU, error) {
 	return e.pdu, nil
 }
 
-// Create implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) Create() (gomatrixserverlib.PDU, error) { return a.pdu(spec.MRoomCreate, "") }
+// Create implements authrules.State.
+func (a *authState) Create() (authrules.Event, error) { return a.pdu(spec.MRoomCreate, "") }
 
-// JoinRules implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) JoinRules() (gomatrixserverlib.PDU, error) { return a.pdu(spec.MRoomJoinRules, "") }
+// JoinRules implements authrules.State.
+func (a *authState) JoinRules() (authrules.Event, error) { return a.pdu(spec.MRoomJoinRules, "") }
 
-// PowerLevels implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) PowerLevels() (gomatrixserverlib.PDU, error) {
-	return a.pdu(spec.MRoomPowerLevels, "")
+// PowerLevels implements authrules.State. Every event asks for them.
+func (a *authState) PowerLevels() (authrules.Event, error) {
+	e, err := a.get(storage.StateKey{Type: spec.MRoomPowerLevels})
+	if err != nil || e == nil {
+		return nil, err
+	}
+	if e.levels == nil {
+		e.levels = authrules.ReadLevels(a.version, e.pdu)
+	}
+	return e.levels, nil
 }
 
-// Member implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) Member(user spec.SenderID) (gomatrixserverlib.PDU, error) {
+// Member implements authrules.State.
+func (a *authState) Member(user spec.SenderID) (authrules.Event, error) {
 	return a.pdu(spec.MRoomMember, string(user))
 }
 
-// ThirdPartyInvite implements gomatrixserverlib.AuthEventProvider.
-func (a *authState) ThirdPartyInvite(key string) (gomatrixserverlib.PDU, error) {
+// ThirdPartyInvite implements authrules.State.
+func (a *authState) ThirdPartyInvite(key string) (authrules.Event, error) {
 	return a.pdu(spec.MRoomThirdPartyInvite, key)
 }
-
-// Valid implements gomatrixserverlib.AuthEventProvider: all state of a room is from that room.
-func (a *authState) Valid() bool { return true }
 
 // membership is a user's membership as the state has it, and the content of the event.
 func (a *authState) membership(user id.UserID) (string, gjson.Result, error) {

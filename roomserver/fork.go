@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/matrix-org/gomatrixserverlib"
-
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/roomserver/stateres"
@@ -251,12 +249,12 @@ type archive struct {
 }
 
 type judged struct {
-	pdu      gomatrixserverlib.PDU
+	pdu      authrules.Event
 	rejected bool
 }
 
 // Event implements stateres.Source.
-func (a *archive) Event(event id.EventID) (gomatrixserverlib.PDU, bool, error) {
+func (a *archive) Event(event id.EventID) (authrules.Event, bool, error) {
 	if j, ok := a.pdus[event]; ok {
 		return j.pdu, j.rejected, nil
 	}
@@ -288,7 +286,7 @@ func (a *archive) Load(events []id.EventID) error {
 }
 
 // keep remembers an event. Those of other rooms are not here.
-func (a *archive) keep(e *storage.Event) (gomatrixserverlib.PDU, bool, error) {
+func (a *archive) keep(e *storage.Event) (authrules.Event, bool, error) {
 	if e.Room != a.h.room().NID {
 		return nil, false, storage.ErrNotFound
 	}
@@ -313,7 +311,7 @@ func (h *head) stateAt(snapshot int64) *authState {
 }
 
 // stateOf is the state that an event was sent in: the one before it or, for history of which that is not known, what its auth events say.
-func (h *head) stateOf(e *storage.Event) (gomatrixserverlib.AuthEventProvider, error) {
+func (h *head) stateOf(e *storage.Event) (authrules.State, error) {
 	if e.StateBefore != 0 {
 		return h.stateAt(e.StateBefore), nil
 	}
@@ -326,7 +324,7 @@ func (h *head) stateOf(e *storage.Event) (gomatrixserverlib.AuthEventProvider, e
 	if err != nil {
 		return nil, err
 	}
-	var pdus []gomatrixserverlib.PDU
+	var pdus []authrules.Event
 	for _, a := range events {
 		if a == nil {
 			continue

@@ -323,7 +323,7 @@ func (a *authState) inviters() ([]id.ServerName, error) {
 //
 // Spec: client-server-api#guest-access
 func (h *head) expelGuests() error {
-	if h.guests != canJoin || h.room().Summary.GuestAccess == canJoin {
+	if h.was.GuestAccess != canJoin || h.room().Summary.GuestAccess == canJoin {
 		return nil
 	}
 	guests, err := h.tx.JoinedGuests(h.room().NID)

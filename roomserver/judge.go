@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -91,7 +90,7 @@ func (h *head) byAuthEvents(e *pdu.Event) (why, err error) {
 	if err != nil {
 		return nil, err
 	}
-	events := make([]gomatrixserverlib.PDU, len(stored))
+	events := make([]authrules.Event, len(stored))
 	var rejected []id.EventID
 	for i, a := range stored {
 		if a == nil {

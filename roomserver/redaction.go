@@ -181,7 +181,6 @@ func (h *head) resummarise(t *storage.Event) error {
 	if key.Type == spec.MRoomMember {
 		return h.tx.ClearMemberProfile(t.Room, id.UserID(key.Key))
 	}
-	h.changed[key] = true
 	summarise(&h.room().Summary, key, gjson.ParseBytes(now.pdu.Content()))
 	return nil
 }

@@ -1,15 +1,13 @@
 package roomserver
 
 import (
-	"github.com/matrix-org/gomatrixserverlib"
-
 	"github.com/hearthd/hearth/roomserver/authrules"
 )
 
 // allowed applies the auth rules of the room's version to an event that is to follow this state.
 //
 // Spec: server-server-api#authorization-rules
-func (a *authState) allowed(pdu gomatrixserverlib.PDU) error {
+func (a *authState) allowed(pdu authrules.Event) error {
 	return authrules.Allowed(a.version, pdu, a)
 }
 

@@ -10,7 +10,7 @@ import (
 
 const (
 	// indexDelay is how long the search index waits for company, on the machine's clock, and indexBatch how many events one transaction shows it.
-	indexDelay = time.Second
+	indexDelay = 5 * time.Second
 	indexBatch = 200
 )
 

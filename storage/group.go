@@ -117,6 +117,13 @@ func (w *writer) enter(j *job) (alone bool, err error) {
 	return false, nil
 }
 
+// waiting is how many jobs do.
+func (w *writer) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queue)
+}
+
 // next is the job that has waited longest, nil if there is none.
 func (w *writer) next() *job {
 	w.mu.Lock()

@@ -67,6 +67,9 @@ func migrate(ctx context.Context, c conn, d *dialect, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := createSchema(ctx, c, d); err != nil {
+		return err
+	}
 	return applyMigrations(ctx, c, d, steps, log)
 }
 

@@ -198,6 +198,6 @@ func (s *Store) Stats() Stats {
 		LargestGroup:  w.largest.Load(),
 		CommitTime:    time.Duration(w.commitNanos.Load()),
 		WriterTime:    time.Duration(w.writeNanos.Load()),
-		QueuedUpdates: len(w.queue),
+		QueuedUpdates: w.waiting(),
 	}
 }

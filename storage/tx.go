@@ -29,7 +29,7 @@ type Tx struct {
 }
 
 // OnCommit has fn called once this Update is durable, in the order of the commits and, within one Update, of the calls. It
-// runs on the writer's goroutine: it must be quick (ring a doorbell, drop a cache entry) and must not call Update.
+// runs before the next Update: it must be quick (ring a doorbell, drop a cache entry) and must not call Update.
 func (tx *Tx) OnCommit(fn func()) {
 	tx.onCommit = append(tx.onCommit, fn)
 }

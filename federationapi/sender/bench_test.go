@@ -36,7 +36,7 @@ func (s *sink) SendTransaction(_ context.Context, _ id.ServerName, _ string, bod
 func (s *sink) Backoff(id.ServerName) time.Time { return time.Time{} }
 
 // BenchmarkSend is what the sender adds to a message for one other server: the row in the event's transaction, the transaction, the removal of
-// the row. Alone, each message waits for the one before to be delivered and for the gap; in a burst, they come as fast as they can be stored.
+// the row. Alone, each message waits for the one before to be delivered; in a burst, they come as fast as they can be stored.
 func BenchmarkSend(b *testing.B) {
 	for _, bench := range []struct {
 		name  string

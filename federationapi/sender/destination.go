@@ -26,21 +26,22 @@ const (
 // maxRefusals is how often a single row may be refused as malformed until it is given up.
 const maxRefusals = 3
 
-// destination is a server that something waits for. It is on the agenda, or has a worker. The first part is guarded by the sender's mu, the
-// second belongs to the worker.
+// destination is a server that something waits for, and so on the agenda or with a worker; or that was sent to a moment ago. The first part is
+// guarded by the sender's mu, the second belongs to the worker.
 type destination struct {
 	name    id.ServerName
 	working bool
 	rung    bool      // since the worker has looked
 	resting bool      // until at, whatever rings
 	at      time.Time // when a worker is to look
+	free    time.Time // until then what comes waits for company
+	hurry   bool      // not what comes while there is a worker
 	place   int       // on the agenda, -1: not on it
 	passing passing
 	flushes []flush
-	hurry   chan struct{} // ends the wait for company
-	since   time.Time     // of the first of the failures that go on
-	tried   time.Time     // when the last failure was
-	refuses bool          // that was an answer: that the server lives is no news
+	since   time.Time // of the first of the failures that go on
+	tried   time.Time // when the last failure was
+	refuses bool      // that was an answer: that the server lives is no news
 
 	failures int   // written by the worker, read by others while there is none
 	repeat   int64 // a transaction that ends with this row has been tried and must be sent again before others; 0: none
@@ -65,7 +66,7 @@ func (s *Sender) work(ctx context.Context, d *destination) {
 			s.rest(d, began.Add(storeRest))
 			return
 		case t == nil:
-			if s.end(d) {
+			if s.end(d, began) {
 				return
 			}
 			continue
@@ -73,29 +74,10 @@ func (s *Sender) work(ctx context.Context, d *destination) {
 		if !s.deliver(ctx, d, t) {
 			return
 		}
-		if t.more {
-			continue
-		}
-		if wait := gap - s.clock.Now().Sub(began); wait > 0 && !s.company(ctx, d, wait) {
-			return
-		}
-		if s.end(d) {
+		if !t.more && s.end(d, began.Add(gap)) {
 			return
 		}
 	}
-}
-
-// company waits for what may be sent together, unless somebody is in a hurry, and reports whether ctx goes on.
-func (s *Sender) company(ctx context.Context, d *destination, wait time.Duration) bool {
-	t := s.clock.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C():
-	case <-d.hurry:
-	case <-ctx.Done():
-		return false
-	}
-	return true
 }
 
 // deliver sends a transaction. If it cannot, the work is ended and the answer false.

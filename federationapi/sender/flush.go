@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/hearthd/hearth/internal/id"
 	"github.com/hearthd/hearth/storage"
@@ -33,11 +34,8 @@ func (s *Sender) Flush(ctx context.Context, to id.ServerName) {
 		return
 	}
 	d.flushes = append(d.flushes, f)
+	d.free, d.hurry = time.Time{}, d.working
 	s.ring(d, s.clock.Now())
-	select {
-	case d.hurry <- struct{}{}:
-	default:
-	}
 	s.mu.Unlock()
 	select {
 	case <-f.done:

@@ -77,9 +77,12 @@ type Sender struct {
 	poke  chan struct{}
 	dirty chan struct{} // there are rows that have been sent
 
+	workers sync.WaitGroup
+
 	mu           sync.Mutex
-	done         map[id.ServerName]int64        // the last row that has been sent and is still there
-	destinations map[id.ServerName]*destination // those that something waits for, or is said to
+	life         context.Context         // of Run; nil while it does not run
+	done         map[id.ServerName]int64 // the last row that has been sent and is still there
+	destinations map[id.ServerName]*destination
 	agenda       agenda
 	sending      int // workers, but for those that wait for a slow server
 	slow         int // such workers
@@ -99,18 +102,22 @@ func New(o Options) (*Sender, error) {
 
 // Run sends until ctx ends, and returns when every transaction under way has ended.
 func (s *Sender) Run(ctx context.Context) error {
-	var workers sync.WaitGroup
+	s.mu.Lock()
+	s.life = ctx
+	s.mu.Unlock()
 	defer func() {
-		workers.Wait()
+		s.mu.Lock()
+		s.life = nil
+		s.mu.Unlock()
+		s.workers.Wait()
 		s.sweep(context.WithoutCancel(ctx))
 	}()
-	workers.Go(func() { s.sweepUntil(ctx) })
+	s.workers.Go(func() { s.sweepUntil(ctx) })
 	s.resume(ctx)
 	for {
-		due, next := s.due()
-		for _, d := range due {
-			workers.Go(func() { s.guard(ctx, d) })
-		}
+		s.mu.Lock()
+		next := s.begin()
+		s.mu.Unlock()
 		var alarm <-chan time.Time
 		stop := func() bool { return true }
 		if !next.IsZero() {
@@ -141,7 +148,7 @@ func (s *Sender) resume(ctx context.Context) {
 			defer s.mu.Unlock()
 			now, over := s.clock.Now(), min(step*time.Duration(len(servers)), spread)
 			for _, name := range servers {
-				if name != s.name {
+				if name != s.name && s.destinations[name] == nil { // that has been rung since
 					s.ring(s.destination(name), now.Add(time.Duration(mathrand.Int64N(int64(over)))))
 				}
 			}
@@ -200,19 +207,11 @@ func (s *Sender) Heard(server id.ServerName) {
 	}
 }
 
-// look makes Run look at the agenda.
-func (s *Sender) look() {
-	select {
-	case s.poke <- struct{}{}:
-	default: // it has yet to look
-	}
-}
-
 // destination finds a server, or makes it known. The caller holds mu.
 func (s *Sender) destination(name id.ServerName) *destination {
 	d := s.destinations[name]
 	if d == nil {
-		d = &destination{name: name, place: -1, hurry: make(chan struct{}, 1)}
+		d = &destination{name: name, place: -1}
 		s.destinations[name] = d
 	}
 	return d
@@ -224,12 +223,17 @@ func (s *Sender) ring(d *destination, at time.Time) {
 	case d.working:
 		d.rung = true
 	case d.resting: // it is looked at in any case, and not earlier
-	case d.place < 0 || at.Before(d.at):
-		s.schedule(d, at)
+	default:
+		if at.Before(d.free) {
+			at = d.free
+		}
+		if d.place < 0 || at.Before(d.at) {
+			s.schedule(d, at)
+		}
 	}
 }
 
-// schedule puts a server on the agenda, or moves it there. The caller holds mu.
+// schedule puts a server on the agenda, or moves it there, and begins if its time has come. The caller holds mu.
 func (s *Sender) schedule(d *destination, at time.Time) {
 	d.at = at
 	if d.place < 0 {
@@ -237,28 +241,33 @@ func (s *Sender) schedule(d *destination, at time.Time) {
 	} else {
 		heap.Fix(&s.agenda, d.place)
 	}
-	if d.place == 0 {
-		s.look()
+	if d.place != 0 {
+		return
+	}
+	if s.begin(); d.place == 0 {
+		select {
+		case s.poke <- struct{}{}:
+		default: // Run has yet to look for how long it has to wait
+		}
 	}
 }
 
-// due takes the destinations whose time has come off the agenda, as far as there are workers for them, and says when to look again: zero, if
-// only a ring can change anything.
-func (s *Sender) due() (list []*destination, next time.Time) {
+// begin takes the destinations whose time has come off the agenda, as far as there are workers for them, and says when to look again: zero, if
+// only a ring can change anything. The caller holds mu.
+func (s *Sender) begin() (next time.Time) {
 	now := s.clock.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.agenda) > 0 && s.sending < maxSending {
+	for s.life != nil && len(s.agenda) > 0 && s.sending < maxSending {
 		d := s.agenda[0]
 		if d.at.After(now) {
-			return list, d.at
+			return d.at
 		}
 		heap.Pop(&s.agenda)
-		d.working, d.resting, d.refuses, d.rung = true, false, false, false
+		d.working, d.resting, d.refuses, d.rung, d.hurry = true, false, false, false, false
 		s.sending++
-		list = append(list, d)
+		ctx := s.life
+		s.workers.Go(func() { s.guard(ctx, d) })
 	}
-	return list, time.Time{}
+	return time.Time{}
 }
 
 // guard works for a server; a panic is a failure like others.
@@ -309,26 +318,32 @@ func (s *Sender) yielding(send func()) {
 	send()
 }
 
-// freed has Run look whether somebody waits for the worker that has ended just now. The caller holds mu.
+// freed gives the place of a worker that has ended just now to whoever waits for one. The caller holds mu.
 func (s *Sender) freed() {
 	if s.sending == maxSending-1 {
-		s.look()
+		s.begin()
 	}
 }
 
-// end ends the work for a server, unless there may be more of it, which it reports.
-func (s *Sender) end(d *destination) bool {
+// end ends the work for a server, unless there may be more of it now, which it reports. What comes before free waits until then.
+func (s *Sender) end(d *destination, free time.Time) bool {
 	s.mu.Lock()
-	if d.rung {
-		d.rung = false
-		s.mu.Unlock()
+	defer s.mu.Unlock()
+	if d.rung && (d.hurry || !free.After(s.clock.Now())) {
+		d.rung, d.hurry = false, false
 		return false
 	}
-	d.working = false
-	d.flushed(math.MaxInt64) // there is nothing left
-	delete(s.destinations, d.name)
+	d.working, d.free = false, free
 	s.sending--
+	if d.rung {
+		s.schedule(d, free)
+	} else {
+		d.flushed(math.MaxInt64) // there is nothing left
+		s.sweepSoon()
+	}
 	s.freed()
-	s.mu.Unlock()
 	return true
 }
+
+// idle reports whether nothing waits for a server. The caller holds mu.
+func (d *destination) idle() bool { return !d.working && d.place < 0 }

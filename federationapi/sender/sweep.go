@@ -55,9 +55,11 @@ func (s *Sender) sweepUntil(ctx context.Context) {
 	}
 }
 
+// sweep removes the rows, and forgets the servers that nothing waits for.
 func (s *Sender) sweep(ctx context.Context) {
 	s.mu.Lock()
 	done := maps.Clone(s.done)
+	maps.DeleteFunc(s.destinations, func(_ id.ServerName, d *destination) bool { return d.idle() })
 	s.mu.Unlock()
 	if len(done) == 0 {
 		return

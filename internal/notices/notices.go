@@ -73,6 +73,9 @@ func (s *Service) Send(ctx context.Context, n Notice) (id.EventID, error) {
 	if n.Type == "" {
 		n.Type = "m.room.message"
 	}
+	if n.Txn.ID != "" { // the event is not of who makes the request: a device that nobody has tells their requests apart
+		n.Txn.User, n.Txn.Device = sender, id.DeviceID(string(n.Txn.User)+" "+string(n.Txn.Device))
+	}
 	return s.rooms.Send(ctx, roomserver.SendRequest{Room: room, Sender: sender, Type: n.Type, StateKey: n.StateKey, Content: n.Content, Txn: n.Txn})
 }
 

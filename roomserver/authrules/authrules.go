@@ -21,12 +21,9 @@ import (
 // errors are those of the provider.
 //
 // Spec: server-server-api#authorization-rules
-func Allowed(version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU, state gomatrixserverlib.AuthEventProvider) error {
+func Allowed(version gomatrixserverlib.IRoomVersion, event Event, state State) error {
 	if event.Type() == spec.MRoomCreate {
 		return createAllowed(version, event)
-	}
-	if !state.Valid() {
-		return refuse("The state is that of several rooms")
 	}
 	create, err := state.Create()
 	if err != nil {
@@ -56,14 +53,14 @@ func refuse(format string, args ...any) error { return merr.Newf(merr.Forbidden,
 // rules are the rules about to be applied to one event.
 type rules struct {
 	version gomatrixserverlib.IRoomVersion
-	event   gomatrixserverlib.PDU
+	event   Event
 	content gjson.Result
 	sender  id.UserID
-	state   gomatrixserverlib.AuthEventProvider
-	create  gomatrixserverlib.PDU
+	state   State
+	create  Event
 }
 
-func createAllowed(version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU) error {
+func createAllowed(version gomatrixserverlib.IRoomVersion, event Event) error {
 	content := gjson.ParseBytes(event.Content())
 	room := content.Get("room_version")
 	creators := content.Get("additional_creators")
@@ -87,7 +84,7 @@ func createAllowed(version gomatrixserverlib.IRoomVersion, event gomatrixserverl
 }
 
 // roomOf is the room of an event. The library's own answer is a panic for ids that it does not like.
-func roomOf(version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU) id.RoomID {
+func roomOf(version gomatrixserverlib.IRoomVersion, event Event) id.RoomID {
 	if version.DomainlessRoomIDs() && event.Type() == spec.MRoomCreate && event.StateKeyEquals("") {
 		return id.RoomID("!" + strings.TrimPrefix(event.EventID(), "$"))
 	}
@@ -160,7 +157,7 @@ func (r *rules) ordinary() error {
 func serverOf(event string) id.ServerName { return id.RoomID(event).Server() }
 
 // Membership is a user's membership in a state; leave, where the state has none.
-func Membership(state gomatrixserverlib.AuthEventProvider, user id.UserID) (string, error) {
+func Membership(state State, user id.UserID) (string, error) {
 	e, err := state.Member(spec.SenderID(user))
 	if err != nil {
 		return "", fmt.Errorf("find the membership of %s: %w", user, err)
@@ -178,7 +175,7 @@ type JoinRule struct {
 }
 
 // JoinRuleOf is who may join by the state; only the invited, where the state says nothing.
-func JoinRuleOf(state gomatrixserverlib.AuthEventProvider) (JoinRule, error) {
+func JoinRuleOf(state State) (JoinRule, error) {
 	e, err := state.JoinRules()
 	if err != nil {
 		return JoinRule{}, fmt.Errorf("find the join rule: %w", err)
@@ -208,14 +205,14 @@ func text(r gjson.Result) string {
 	return r.Str
 }
 
-// Events is a state of the events it was made from: a gomatrixserverlib.AuthEventProvider.
+// Events is the State of the events it was made from. CheckAuthEvents looks at their rooms.
 type Events struct {
-	byKey map[storage.StateKey]gomatrixserverlib.PDU
+	byKey map[storage.StateKey]Event
 }
 
 // NewEvents makes a state of events. Those that are no state are left out; of several for one key the last counts.
-func NewEvents(events []gomatrixserverlib.PDU) *Events {
-	e := &Events{make(map[storage.StateKey]gomatrixserverlib.PDU, len(events))}
+func NewEvents(events []Event) *Events {
+	e := &Events{make(map[storage.StateKey]Event, len(events))}
 	for _, pdu := range events {
 		if key := pdu.StateKey(); key != nil {
 			e.byKey[storage.StateKey{Type: pdu.Type(), Key: *key}] = pdu
@@ -225,32 +222,29 @@ func NewEvents(events []gomatrixserverlib.PDU) *Events {
 }
 
 // Get finds the event for a key; nil if there is none.
-func (e *Events) Get(key storage.StateKey) gomatrixserverlib.PDU { return e.byKey[key] }
+func (e *Events) Get(key storage.StateKey) Event { return e.byKey[key] }
 
-// Create implements gomatrixserverlib.AuthEventProvider.
-func (e *Events) Create() (gomatrixserverlib.PDU, error) {
+// Create implements State.
+func (e *Events) Create() (Event, error) {
 	return e.byKey[storage.StateKey{Type: spec.MRoomCreate}], nil
 }
 
-// JoinRules implements gomatrixserverlib.AuthEventProvider.
-func (e *Events) JoinRules() (gomatrixserverlib.PDU, error) {
+// JoinRules implements State.
+func (e *Events) JoinRules() (Event, error) {
 	return e.byKey[storage.StateKey{Type: spec.MRoomJoinRules}], nil
 }
 
-// PowerLevels implements gomatrixserverlib.AuthEventProvider.
-func (e *Events) PowerLevels() (gomatrixserverlib.PDU, error) {
+// PowerLevels implements State.
+func (e *Events) PowerLevels() (Event, error) {
 	return e.byKey[storage.StateKey{Type: spec.MRoomPowerLevels}], nil
 }
 
-// Member implements gomatrixserverlib.AuthEventProvider.
-func (e *Events) Member(user spec.SenderID) (gomatrixserverlib.PDU, error) {
+// Member implements State.
+func (e *Events) Member(user spec.SenderID) (Event, error) {
 	return e.byKey[storage.StateKey{Type: spec.MRoomMember, Key: string(user)}], nil
 }
 
-// ThirdPartyInvite implements gomatrixserverlib.AuthEventProvider.
-func (e *Events) ThirdPartyInvite(token string) (gomatrixserverlib.PDU, error) {
+// ThirdPartyInvite implements State.
+func (e *Events) ThirdPartyInvite(token string) (Event, error) {
 	return e.byKey[storage.StateKey{Type: spec.MRoomThirdPartyInvite, Key: token}], nil
 }
-
-// Valid implements gomatrixserverlib.AuthEventProvider. CheckAuthEvents looks at the rooms of the events.
-func (e *Events) Valid() bool { return true }

@@ -30,8 +30,8 @@ type room struct {
 	testing.TB
 	version gomatrixserverlib.IRoomVersion
 	id      string
-	create  gomatrixserverlib.PDU
-	usual   []gomatrixserverlib.PDU // four members with their levels, and a join rule for the invited
+	create  Event
+	usual   []Event // four members with their levels, and a join rule for the invited
 }
 
 type fields = map[string]any
@@ -73,7 +73,7 @@ func rooms(t testing.TB) []*room {
 }
 
 // event makes an event of fields; ids in prev_events and auth_events get the form of the version.
-func (r *room) event(eventID string, f fields) gomatrixserverlib.PDU {
+func (r *room) event(eventID string, f fields) Event {
 	r.Helper()
 	e := fields{"room_id": r.id, "prev_events": []string{"$before"}, "auth_events": []string{}, "depth": 7, "origin_server_ts": 1}
 	for k, v := range f {
@@ -102,7 +102,7 @@ func (r *room) event(eventID string, f fields) gomatrixserverlib.PDU {
 	return pdu
 }
 
-func (r *room) state(typ, key string, sender id.UserID, content any) gomatrixserverlib.PDU {
+func (r *room) state(typ, key string, sender id.UserID, content any) Event {
 	r.Helper()
 	return r.event("$"+typ+"|"+key, fields{"type": typ, "state_key": key, "sender": sender, "content": content})
 }
@@ -159,7 +159,7 @@ func (g *golden) allowedIn(t testing.TB, version int) bool {
 }
 
 // build makes the event and the state of a line.
-func (g *golden) build(r *room) (event gomatrixserverlib.PDU, state []gomatrixserverlib.PDU) {
+func (g *golden) build(r *room) (event Event, state []Event) {
 	r.Helper()
 	state = slices.Clone(r.usual)
 	for _, s := range g.State {
@@ -244,22 +244,22 @@ func (p *partly) ask(typ, key string) {
 	}
 }
 
-func (p *partly) JoinRules() (gomatrixserverlib.PDU, error) {
+func (p *partly) JoinRules() (Event, error) {
 	p.ask(spec.MRoomJoinRules, "")
 	return p.Events.JoinRules()
 }
 
-func (p *partly) PowerLevels() (gomatrixserverlib.PDU, error) {
+func (p *partly) PowerLevels() (Event, error) {
 	p.ask(spec.MRoomPowerLevels, "")
 	return p.Events.PowerLevels()
 }
 
-func (p *partly) Member(user spec.SenderID) (gomatrixserverlib.PDU, error) {
+func (p *partly) Member(user spec.SenderID) (Event, error) {
 	p.ask(spec.MRoomMember, string(user))
 	return p.Events.Member(user)
 }
 
-func (p *partly) ThirdPartyInvite(token string) (gomatrixserverlib.PDU, error) {
+func (p *partly) ThirdPartyInvite(token string) (Event, error) {
 	p.ask(spec.MRoomThirdPartyInvite, token)
 	return p.Events.ThirdPartyInvite(token)
 }
@@ -288,7 +288,7 @@ type failing struct {
 	err error
 }
 
-func (f failing) PowerLevels() (gomatrixserverlib.PDU, error) { return nil, f.err }
+func (f failing) PowerLevels() (Event, error) { return nil, f.err }
 
 func TestAnErrorOfTheStateIsNoRefusal(t *testing.T) {
 	r := newRoom(t, 11)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 )
 
@@ -16,9 +15,9 @@ func BenchmarkAllowed(b *testing.B) {
 			for i := range users {
 				levels[fmt.Sprintf("@user%d:a", i)] = i
 			}
-			state := NewEvents([]gomatrixserverlib.PDU{
+			state := NewEvents([]Event{
 				r.create, r.state(spec.MRoomMember, string(mod), mod, fields{"membership": "join"}),
-				r.state(spec.MRoomPowerLevels, "", alice, fields{"users": levels, "events": fields{"m.room.topic": 50}}),
+				ReadLevels(r.version, r.state(spec.MRoomPowerLevels, "", alice, fields{"users": levels, "events": fields{"m.room.topic": 50}})),
 			})
 			e := r.event("$e", fields{"type": "m.room.message", "sender": mod, "content": fields{"body": "hi"}})
 			b.ReportAllocs()

@@ -85,7 +85,7 @@ func (l Levels) all(section gjson.Result) map[string]int64 {
 }
 
 // Power is the power levels by a state. A state without a create event has none: the error is storage.ErrNotFound.
-func Power(version gomatrixserverlib.IRoomVersion, state gomatrixserverlib.AuthEventProvider) (Levels, error) {
+func Power(version gomatrixserverlib.IRoomVersion, state State) (Levels, error) {
 	create, err := state.Create()
 	if err != nil || create == nil {
 		return Levels{}, fmt.Errorf("the create event: %w", errors.Join(err, storage.ErrNotFound))
@@ -93,17 +93,18 @@ func Power(version gomatrixserverlib.IRoomVersion, state gomatrixserverlib.AuthE
 	return powerOf(version, create, state)
 }
 
-func powerOf(
-	version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU, state gomatrixserverlib.AuthEventProvider,
-) (Levels, error) {
+func powerOf(version gomatrixserverlib.IRoomVersion, create Event, state State) (Levels, error) {
 	e, err := state.PowerLevels()
 	if err != nil {
 		return Levels{}, fmt.Errorf("find the power levels: %w", err)
 	}
 	var out Levels
-	if e != nil {
+	switch read, done := e.(*levelled); {
+	case done:
+		out, err = read.levels, read.err
+	case e != nil:
 		out, err = readLevels(version, gjson.ParseBytes(e.Content()))
-	} else {
+	default:
 		out, err = readLevels(version, gjson.Result{})
 		if !version.PrivilegedCreators() {
 			first, _ := json.Marshal(map[id.UserID]int{creator(version, create): 100})
@@ -114,8 +115,22 @@ func powerOf(
 	return out, err
 }
 
+// levelled is a power levels event of which the levels have been read.
+type levelled struct {
+	Event
+	levels Levels
+	err    error
+}
+
+// ReadLevels is a power levels event, for a State that is asked for it again and again: its levels are read once.
+func ReadLevels(version gomatrixserverlib.IRoomVersion, event Event) Event {
+	out := &levelled{Event: event}
+	out.levels, out.err = readLevels(version, gjson.ParseBytes(event.Content()))
+	return out
+}
+
 // creator is who created the room.
-func creator(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU) id.UserID {
+func creator(version gomatrixserverlib.IRoomVersion, create Event) id.UserID {
 	if version.CreatorInCreateEvent() {
 		return id.UserID(text(gjson.GetBytes(create.Content(), "creator")))
 	}
@@ -125,7 +140,7 @@ func creator(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PD
 // creators is who stands above all levels.
 //
 // Spec: rooms/v12#authorization-rules
-func creators(version gomatrixserverlib.IRoomVersion, create gomatrixserverlib.PDU) []string {
+func creators(version gomatrixserverlib.IRoomVersion, create Event) []string {
 	if !version.PrivilegedCreators() {
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // AuthTypes is the keys of the state that the event has to name in auth_events, as far as there is state for them.
-func AuthTypes(version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU) []storage.StateKey {
+func AuthTypes(version gomatrixserverlib.IRoomVersion, event Event) []storage.StateKey {
 	return Select(version, event.Type(), event.StateKey(), id.UserID(event.SenderID()), event.Content())
 }
 
@@ -61,7 +61,7 @@ func Select(version gomatrixserverlib.IRoomVersion, typ string, stateKey *string
 //
 // Spec: rooms/v11#authorization-rules, rule 2, and rooms/v12#authorization-rules, rules 2 and 3
 func CheckAuthEvents(
-	version gomatrixserverlib.IRoomVersion, event gomatrixserverlib.PDU, authEvents []gomatrixserverlib.PDU, rejected ...id.EventID,
+	version gomatrixserverlib.IRoomVersion, event Event, authEvents []Event, rejected ...id.EventID,
 ) error {
 	if event.Type() == spec.MRoomCreate {
 		return nil // rule 1 decides

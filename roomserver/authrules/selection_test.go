@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -96,7 +95,7 @@ func TestAuthEventsMustBeThoseSelected(t *testing.T) {
 				if r.version.DomainlessRoomIDs() {
 					create = r.create.EventID()
 				}
-				known := map[string]gomatrixserverlib.PDU{
+				known := map[string]Event{
 					create:     r.create,
 					"$levels":  r.event("$levels", fields{"type": spec.MRoomPowerLevels, "state_key": "", "sender": alice, "content": fields{}}),
 					"$levels2": r.event("$levels2", fields{"type": spec.MRoomPowerLevels, "state_key": "", "sender": alice, "content": fields{}}),
@@ -116,7 +115,7 @@ func TestAuthEventsMustBeThoseSelected(t *testing.T) {
 					names = append(names, n)
 				}
 				event := r.event("$event", fields{"type": "m.x", "sender": mod, "content": fields{}, "auth_events": names})
-				var auth []gomatrixserverlib.PDU
+				var auth []Event
 				for _, a := range event.AuthEventIDs() {
 					auth = append(auth, known[a])
 				}
@@ -142,7 +141,7 @@ func TestLevelsAreFoundByAnyName(t *testing.T) {
 	for i, n := range names {
 		events[n] = i + 1
 	}
-	p, err := Power(r.version, NewEvents([]gomatrixserverlib.PDU{r.create, r.state(spec.MRoomPowerLevels, "", alice, fields{"events": events})}))
+	p, err := Power(r.version, NewEvents([]Event{r.create, r.state(spec.MRoomPowerLevels, "", alice, fields{"events": events})}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +159,7 @@ func TestPowerIsWhatTheStateSays(t *testing.T) {
 	levels := json.RawMessage(`{"users":{"@mod:b":50},"users_default":5}`)
 	for version, want := range map[int][]int64{1: {5, 50, 5}, 11: {5, 50, 5}, 12: {1<<63 - 1, 50, 5}} {
 		r := newRoom(t, version)
-		p, err := Power(r.version, NewEvents([]gomatrixserverlib.PDU{r.create, r.state(spec.MRoomPowerLevels, "", alice, levels)}))
+		p, err := Power(r.version, NewEvents([]Event{r.create, r.state(spec.MRoomPowerLevels, "", alice, levels)}))
 		if err != nil {
 			t.Fatal(err)
 		}

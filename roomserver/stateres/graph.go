@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -24,7 +24,7 @@ type graph struct {
 type node struct {
 	id       id.EventID
 	loaded   bool
-	pdu      gomatrixserverlib.PDU
+	pdu      authrules.Event
 	rejected bool
 	auth     []*node
 }

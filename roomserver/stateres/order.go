@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
 	"github.com/hearthd/hearth/internal/id"
@@ -106,7 +105,7 @@ func (c *conflict) senderLevel(n *node) (int64, error) {
 	}
 	levels, known := c.levels[named]
 	if !known || named == nil {
-		var auth []gomatrixserverlib.PDU
+		var auth []authrules.Event
 		for _, a := range n.auth {
 			if a.pdu != nil {
 				auth = append(auth, a.pdu)

@@ -147,7 +147,7 @@ func keys(s set) []id.EventID {
 // referencePowerOrder takes the smallest event again and again of those that no event left leads to.
 func (w *world) referencePowerOrder(left []id.EventID) []id.EventID {
 	level := func(e id.EventID) int64 {
-		var auth []gomatrixserverlib.PDU
+		var auth []authrules.Event
 		for _, a := range w.pdus[e].AuthEventIDs() {
 			if pdu := w.pdus[id.EventID(a)]; pdu != nil {
 				auth = append(auth, pdu)
@@ -199,7 +199,7 @@ func (w *world) referenceMainlineOrder(p id.EventID, events []id.EventID) []id.E
 func (w *world) referenceChecks(r state, events []id.EventID) {
 	for _, e := range events {
 		pdu := w.pdus[e]
-		var auth []gomatrixserverlib.PDU
+		var auth []authrules.Event
 		for _, a := range pdu.AuthEventIDs() {
 			if a := id.EventID(a); w.pdus[a] != nil && !w.rejected[a] {
 				auth = append(auth, w.pdus[a])

@@ -9,7 +9,7 @@ import (
 	"github.com/hearthd/hearth/storage"
 )
 
-// room is a state that the auth rules are applied in: a gomatrixserverlib.AuthEventProvider.
+// room is a state that the auth rules are applied in: an authrules.State.
 type room struct {
 	version  gomatrixserverlib.IRoomVersion
 	graph    *graph
@@ -25,7 +25,7 @@ func (r *room) allows(n *node, fallback []*node) (bool, error) {
 	return err == nil, r.err
 }
 
-func (r *room) get(typ, key string) (gomatrixserverlib.PDU, error) {
+func (r *room) get(typ, key string) (authrules.Event, error) {
 	if event, ok := r.state[storage.StateKey{Type: typ, Key: key}]; ok {
 		n := r.graph.node(event)
 		if r.err = r.graph.state(n); r.err != nil {
@@ -41,24 +41,21 @@ func (r *room) get(typ, key string) (gomatrixserverlib.PDU, error) {
 	return nil, nil //nolint:nilnil // the way of the interface to say that there is none
 }
 
-// Create implements gomatrixserverlib.AuthEventProvider.
-func (r *room) Create() (gomatrixserverlib.PDU, error) { return r.get(spec.MRoomCreate, "") }
+// Create implements authrules.State.
+func (r *room) Create() (authrules.Event, error) { return r.get(spec.MRoomCreate, "") }
 
-// JoinRules implements gomatrixserverlib.AuthEventProvider.
-func (r *room) JoinRules() (gomatrixserverlib.PDU, error) { return r.get(spec.MRoomJoinRules, "") }
+// JoinRules implements authrules.State.
+func (r *room) JoinRules() (authrules.Event, error) { return r.get(spec.MRoomJoinRules, "") }
 
-// PowerLevels implements gomatrixserverlib.AuthEventProvider.
-func (r *room) PowerLevels() (gomatrixserverlib.PDU, error) { return r.get(spec.MRoomPowerLevels, "") }
+// PowerLevels implements authrules.State.
+func (r *room) PowerLevels() (authrules.Event, error) { return r.get(spec.MRoomPowerLevels, "") }
 
-// Member implements gomatrixserverlib.AuthEventProvider.
-func (r *room) Member(user spec.SenderID) (gomatrixserverlib.PDU, error) {
+// Member implements authrules.State.
+func (r *room) Member(user spec.SenderID) (authrules.Event, error) {
 	return r.get(spec.MRoomMember, string(user))
 }
 
-// ThirdPartyInvite implements gomatrixserverlib.AuthEventProvider.
-func (r *room) ThirdPartyInvite(token string) (gomatrixserverlib.PDU, error) {
+// ThirdPartyInvite implements authrules.State.
+func (r *room) ThirdPartyInvite(token string) (authrules.Event, error) {
 	return r.get(spec.MRoomThirdPartyInvite, token)
 }
-
-// Valid implements gomatrixserverlib.AuthEventProvider: a Source gives the events of one room.
-func (r *room) Valid() bool { return true }

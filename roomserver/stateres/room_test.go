@@ -64,7 +64,7 @@ func (w *world) createID() id.EventID {
 }
 
 // Event implements Source.
-func (w *world) Event(event id.EventID) (gomatrixserverlib.PDU, bool, error) {
+func (w *world) Event(event id.EventID) (authrules.Event, bool, error) {
 	w.asked++
 	pdu := w.pdus[event]
 	if pdu == nil {
@@ -144,7 +144,7 @@ func (w *world) before(prev ...id.EventID) state {
 // provider is a state for the auth rules.
 func (w *world) provider(s state) *authrules.Events {
 	w.Helper()
-	var pdus []gomatrixserverlib.PDU
+	var pdus []authrules.Event
 	for _, e := range s {
 		pdus = append(pdus, w.pdus[e])
 	}
@@ -183,7 +183,7 @@ func (w *world) send(d draft) (id.EventID, bool) {
 		}
 	}
 	pdu := w.put(d)
-	var auth []gomatrixserverlib.PDU
+	var auth []authrules.Event
 	var bad []id.EventID
 	for _, a := range pdu.AuthEventIDs() {
 		auth = append(auth, w.pdus[id.EventID(a)])

@@ -12,6 +12,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/roomserver/authrules"
 	"github.com/hearthd/hearth/storage"
 )
 
@@ -19,7 +20,7 @@ import (
 type Source interface {
 	// Event returns an event and whether it was rejected. Rejected events neither become state nor allow other events. The error is
 	// storage.ErrNotFound where the event is missing: auth chains end there. An event may be asked for more than once.
-	Event(event id.EventID) (pdu gomatrixserverlib.PDU, rejected bool, err error)
+	Event(event id.EventID) (pdu authrules.Event, rejected bool, err error)
 }
 
 // Loader is a Source that is told what it will be asked for, many events at a time.

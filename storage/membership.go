@@ -136,9 +136,35 @@ func (tx *ReadTx) membershipsOf(user id.UserID) (e cachedMemberships, err error)
 	}
 	e = newCachedMemberships(list)
 	if tx.writer == nil {
-		tx.store.members.add(user, e, tx.members)
+		tx.store.members.add(user, kept[cachedMemberships]{e, e.pos, sizeOf(list)}, tx.members)
 	}
 	return e, nil
+}
+
+// cachedMemberships is what MembershipsOf answers.
+type cachedMemberships struct {
+	list  []Membership
+	rooms map[id.RoomID]int // where in the list they are
+	pos   int64             // of the newest of them
+}
+
+func newCachedMemberships(list []Membership) cachedMemberships {
+	e := cachedMemberships{list: list, rooms: make(map[id.RoomID]int, len(list))}
+	for i := range list {
+		e.rooms[list[i].RoomID] = i
+		e.pos = max(e.pos, list[i].Pos)
+	}
+	return e
+}
+
+// sizeOf estimates. An invite can be large: its stripped state has the room's topic in it.
+func sizeOf(list []Membership) int {
+	n := 100
+	for i := range list {
+		m := &list[i]
+		n += 300 + len(m.Name) + len(m.AvatarURL) + len(m.Stripped)
+	}
+	return n
 }
 
 // Members is the members of a room with one membership, such as "join".

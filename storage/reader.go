@@ -17,7 +17,8 @@ type reader struct {
 type moment struct {
 	turn    uint64 // of the store
 	epoch   int64  // of the event cache, from before the snapshot
-	members int64  // the same of the membership cache
+	members int64  // the same of the cache of memberships
+	counts  int64  // the same of the cache of unread counts
 	pos     int64  // of the stream, once it has been asked for
 }
 
@@ -30,7 +31,7 @@ func (s *Store) beginView(ctx context.Context, r *reader) error {
 	if err := r.letGo(); err != nil {
 		return err
 	}
-	r.moment = moment{turn: turn, epoch: s.events.current(), members: s.members.current()}
+	r.moment = moment{turn: turn, epoch: s.events.current(), members: s.members.current(), counts: s.unread.current()}
 	if _, err := r.exec(ctx, s.dialect.beginRead, nil); err != nil {
 		return fmt.Errorf("storage: begin a view: %w", err)
 	}

@@ -158,6 +158,8 @@ func (tx *Tx) SaveRoomHead(room *Room) error {
 	}
 	_, err = tx.exec(`update rooms set state = $2, extremities = $3, last_pos = $4, notified = $5, highlighted = $6 where nid = $1`,
 		room.NID, room.State, string(ext), room.LastPos, room.Notified, room.Highlighted)
+	nid, counted := room.NID, tally{tx.writer.ends.pos, room.Notified, room.Highlighted}
+	tx.OnCommit(func() { tx.store.tails.count(nid, counted) })
 	return err
 }
 

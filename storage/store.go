@@ -41,7 +41,8 @@ type Store struct {
 	roomIDs   *words        // numbers and ids of rooms
 	pages     *budget.Share // of SQLite
 	events    *eventCache
-	members   *membershipCache
+	members   *readCache[id.UserID, cachedMemberships]
+	unread    *readCache[unreadKey, []Unread]
 	states    *marks[int64] // rooms whose state has changed
 	gaps      *marks[int64] // rooms that have got a gap
 	tails     *tails
@@ -75,8 +76,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, log: log, release: func() error { return nil }, stop: func() {},
 		words: newWords(cfg.Memory.Share(budget.Words)), roomIDs: newWords(cfg.Memory.Share(budget.Rooms)),
-		events: newEventCache(cfg.Memory.Share(budget.Events)), members: newMembershipCache(cfg.Memory.Share(budget.Memberships)),
-		pages: cfg.Memory.Share(budget.Pages)}
+		events: newEventCache(cfg.Memory.Share(budget.Events)), members: newReadCache[id.UserID, cachedMemberships](cfg.Memory.Share(budget.Memberships)),
+		unread: newReadCache[unreadKey, []Unread](cfg.Memory.Share(budget.Unread)),
+		pages:  cfg.Memory.Share(budget.Pages)}
 	open := s.openPostgres
 	if cfg.Path != "" {
 		s.dialect, open = sqliteDialect(), s.openSQLite

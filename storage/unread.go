@@ -23,12 +23,62 @@ const (
 
 // UnreadOf is the counts of one user in one room that are not 0.
 func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
-	return collect(tx, func(r rowScanner) (Unread, error) {
+	pos, err := tx.heard()
+	if err != nil {
+		return nil, err
+	}
+	if counted, known := tx.store.tails.counted(room, pos); known {
+		return tx.unreadBeside(counted, unreadKey{user, room}, pos)
+	}
+	return collect(tx, scanUnread(room), `select u.thread, `+unreadCounts+` from unread u join rooms r on r.nid = u.room
+		where u.user_id = $1 and u.room = $2 and `+unreadSome, string(user), room)
+}
+
+func scanUnread(room int64) func(r rowScanner) (Unread, error) {
+	return func(r rowScanner) (Unread, error) {
 		u := Unread{Room: room}
 		err := r.Scan(&u.Thread, &u.Notify, &u.Highlight)
 		return u, err
-	}, `select u.thread, `+unreadCounts+` from unread u join rooms r on r.nid = u.room
-		where u.user_id = $1 and u.room = $2 and `+unreadSome, string(user), room)
+	}
+}
+
+type unreadKey struct {
+	user id.UserID
+	room int64
+}
+
+// unreadBeside is UnreadOf where it is known what the room has counted. What the user's own counts are, with the main timeline's as a difference,
+// is asked once and then kept until they change.
+func (tx *ReadTx) unreadBeside(counted tally, key unreadKey, pos int64) ([]Unread, error) {
+	own, known := tx.store.unread.get(key, pos)
+	if !known {
+		var err error
+		own, err = collect(tx, scanUnread(key.room), `select thread, notify, highlight from unread where user_id = $1 and room = $2`, string(key.user), key.room)
+		if err != nil {
+			return nil, err
+		}
+		const each = 50
+		tx.store.unread.add(key, kept[[]Unread]{own, pos, 200 + each*len(own)}, tx.counts)
+	}
+	var out []Unread
+	for _, u := range own {
+		if u.Thread == "" {
+			u.Notify, u.Highlight = u.Notify+counted.notified, u.Highlight+counted.highlighted
+		}
+		if u.Thread != "" || u.Notify > 0 {
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// unreadChanged keeps the cache from showing the counts of before this Update.
+func (tx *Tx) unreadChanged(room int64, users ...id.UserID) {
+	keys := make([]unreadKey, len(users))
+	for i, u := range users {
+		keys[i] = unreadKey{u, room}
+	}
+	tx.OnCommit(func() { tx.store.unread.drop(keys...) })
 }
 
 // UnreadUsers is the users for whom the main timeline of a room is counted, in order. It goes through all counts there are: it is for checks.
@@ -59,6 +109,7 @@ func (tx *ReadTx) UnreadTotal(user id.UserID) (n int64, err error) {
 
 // CountUnread counts events of the main timeline of a room for some users alone: more of them than of the room's own count, or fewer.
 func (tx *Tx) CountUnread(room int64, users []id.UserID, notify, highlight int64) error {
+	tx.unreadChanged(room, users...)
 	where, arg := "user_id = $4", ""
 	if len(users) == 1 { // as it mostly is, the sender: a list is slower
 		arg = string(users[0])
@@ -72,6 +123,7 @@ func (tx *Tx) CountUnread(room int64, users []id.UserID, notify, highlight int64
 
 // CountInThread counts one more event of a thread for users.
 func (tx *Tx) CountInThread(room int64, thread id.EventID, users []id.UserID, highlight bool) error {
+	tx.unreadChanged(room, users...)
 	h := 0
 	if highlight {
 		h = 1
@@ -91,6 +143,7 @@ func (tx *Tx) SetUnread(user id.UserID, room *Room, u Unread) error {
 		_, err := tx.ReadThread(user, room, u.Thread)
 		return err
 	}
+	tx.unreadChanged(room.NID, user)
 	_, err := tx.exec(`insert into unread (user_id, room, thread, notify, highlight) values ($1, $2, $3, $4, $5)
 		on conflict (user_id, room, thread) do update set notify = excluded.notify, highlight = excluded.highlight`,
 		string(user), room.NID, string(u.Thread), u.Notify, u.Highlight)
@@ -107,11 +160,15 @@ func (tx *Tx) ReadThread(user id.UserID, room *Room, thread id.EventID) (some bo
 	} else {
 		n, err = tx.exec(`delete from unread where room = $1 and thread = $2 and user_id = $3`, room.NID, string(thread), string(user))
 	}
+	if n > 0 {
+		tx.unreadChanged(room.NID, user)
+	}
 	return n > 0, err
 }
 
 // ClearUnread forgets all counts of one user in one room, which the user has left.
 func (tx *Tx) ClearUnread(user id.UserID, room int64) error {
+	tx.unreadChanged(room, user)
 	_, err := tx.exec(`delete from unread where user_id = $1 and room = $2`, string(user), room)
 	return err
 }

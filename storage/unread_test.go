@@ -1,6 +1,9 @@
 package storage_test
 
 import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,5 +116,59 @@ func TestUnread(t *testing.T) {
 		said(one, 0)
 		want("having left", aliceOne, other)
 		want("who stayed", bobOne, storage.Unread{Room: one.NID, Notify: 3, Highlight: 1}, storage.Unread{Room: one.NID, Thread: "$t", Notify: 1})
+	})
+}
+
+// What memory says of counts is what the database says, whatever has happened to them and however many commits were one.
+func TestUnreadCountsFromMemoryAreThoseOfTheDatabase(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		rng := rand.New(rand.NewPCG(5, 6))
+		users := []id.UserID{"@a:one", "@b:one", "@c:one"}
+		rooms := []*storagetest.Room{storagetest.NewRoom(t, s, "!a:one", "@a:one"), storagetest.NewRoom(t, s, "!b:one", "@a:one")}
+		thread := func() id.EventID { return []id.EventID{"", "$one", "$two"}[rng.IntN(3)] }
+		for n := range 300 {
+			row := rooms[rng.IntN(len(rooms))].Row
+			some := users[:1+rng.IntN(len(users))]
+			user := users[rng.IntN(len(users))]
+			updating(t, s, func(tx *storage.Tx) error {
+				switch rng.IntN(8) {
+				case 0:
+					return tx.SetUnread(user, row, storage.Unread{Thread: thread(), Notify: rng.Int64N(3), Highlight: rng.Int64N(2)})
+				case 1:
+					_, err := tx.ReadThread(user, row, thread())
+					return err
+				case 2:
+					return tx.CountInThread(row.NID, "$one", some, rng.IntN(2) == 0)
+				case 3:
+					return tx.ClearUnread(user, row.NID)
+				case 4:
+					return tx.CountUnread(row.NID, some, 1, 1)
+				default: // a message that notifies everybody but its sender
+					pos, err := tx.NextPos()
+					if err != nil {
+						return err
+					}
+					e := &storage.Event{NID: pos, Pos: pos, ID: id.EventID(fmt.Sprintf("$%d", n)), Room: row.NID, RoomID: row.ID, Type: "m.x", Sender: user, JSON: []byte(`{}`)}
+					row.Notified, row.Highlighted = row.Notified+1, row.Highlighted+rng.Int64N(2)
+					return errors.Join(tx.AddEvent(e), tx.CountUnread(row.NID, []id.UserID{user}, -1, 0), tx.SaveRoomHead(row))
+				}
+			})
+			for _, room := range rooms {
+				for _, user := range users {
+					var want, got []storage.Unread
+					updating(t, s, func(tx *storage.Tx) (err error) { // which asks the database
+						want, err = tx.UnreadOf(user, room.Row.NID)
+						return err
+					})
+					viewing(t, s, func(tx *storage.ReadTx) (err error) {
+						got, err = tx.UnreadOf(user, room.Row.NID)
+						return err
+					})
+					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+						t.Fatalf("after change %d, %s in %s (-want +got):\n%s", n, user, room.Row.ID, diff)
+					}
+				}
+			}
+		}
 	})
 }

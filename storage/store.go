@@ -22,7 +22,7 @@ type Config struct {
 	URL string
 	// Readers bounds how many Views run at the same time; the default is twice the number of processors, at least four.
 	Readers int
-	// Memory is what the caches get their shares of; nil: of the default. Of SQLite's page caches a quarter is the writer's.
+	// Memory is what the caches get their shares of; nil: of the default. Of SQLite's page caches an eighth is the writer's.
 	Memory *budget.Memory
 	// BusyTimeout is how long a SQLite statement waits for a lock; the default is 10 seconds.
 	BusyTimeout time.Duration

@@ -128,14 +128,13 @@ static void make_of_bytes(int conn, const struct hearth_job *job) {
 static void do_job(int conn) {
 	struct hearth_job job;
 	int file;
-	if (receive_with(conn, &job, sizeof job, &file))
-		return;
-	if (file < 0) {
+	int failed = receive_with(conn, &job, sizeof job, &file);
+	if (!failed && file < 0)
 		make_of_bytes(conn, &job);
-		return;
-	}
-	make_of_file(conn, &job, file);
-	close(file);
+	else if (!failed)
+		make_of_file(conn, &job, file);
+	if (file >= 0)
+		close(file);
 }
 
 static void *work(void *conn) {

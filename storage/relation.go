@@ -157,9 +157,15 @@ func (tx *ReadTx) ParentOf(child int64) (Relation, error) {
 
 // Annotated reports whether a user has annotated an event with an event of this type and this key, and has not redacted that.
 func (tx *ReadTx) Annotated(parent id.EventID, eventType, key string, sender id.UserID) (found bool, err error) {
-	err = tx.queryRow(`select exists(select 1 from relations r join words t on t.nid = r.type join words s on s.nid = r.sender
-		where r.parent = $1 and r.rel_type = 'm.annotation' and r.aggregation = $2 and t.value = $3 and s.value = $4)`,
-		string(parent), key, eventType, string(sender)).Scan(&found)
+	typ, by, err := tx.twoWords(eventType, string(sender))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = tx.queryRow(`select exists(select 1 from relations where parent = $1 and rel_type = 'm.annotation' and sender = $2 and aggregation = $3
+		and type = $4)`, string(parent), by, key, typ).Scan(&found)
 	return found, err
 }
 

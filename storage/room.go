@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -71,6 +72,9 @@ func scanRoom(r rowScanner) (*Room, error) {
 
 // Room finds a room by its id.
 func (tx *ReadTx) Room(room id.RoomID) (*Room, error) {
+	if row, ok := tx.keptRoom(room); ok {
+		return row, nil
+	}
 	return scanRoom(tx.queryRow(`select `+roomColumns+` from rooms where room_id = $1`, string(room)))
 }
 
@@ -147,7 +151,7 @@ func (tx *Tx) AddRoom(room *Room) error {
 // SetRoomVersion corrects the version of a room of which nothing was known but an invite or a knock.
 func (tx *Tx) SetRoomVersion(room int64, version gomatrixserverlib.RoomVersion) error {
 	_, err := tx.exec(`update rooms set version = $2 where nid = $1`, room, string(version))
-	return err
+	return errors.Join(err, tx.dropRoom(room))
 }
 
 // SaveRoomHead writes what every event changes: state, extremities, last position, and whom it has notified.
@@ -158,8 +162,11 @@ func (tx *Tx) SaveRoomHead(room *Room) error {
 	}
 	_, err = tx.exec(`update rooms set state = $2, extremities = $3, last_pos = $4, notified = $5, highlighted = $6 where nid = $1`,
 		room.NID, room.State, string(ext), room.LastPos, room.Notified, room.Highlighted)
-	nid, counted := room.NID, tally{tx.writer.ends.pos, room.Notified, room.Highlighted}
-	tx.OnCommit(func() { tx.store.tails.count(nid, counted) })
+	if err == nil {
+		tx.keepRoom(room)
+		nid, counted := room.NID, tally{tx.writer.ends.pos, room.Notified, room.Highlighted}
+		tx.OnCommit(func() { tx.store.tails.count(nid, counted) })
+	}
 	return err
 }
 
@@ -170,7 +177,7 @@ func (tx *Tx) SaveRoomSummary(room *Room) error {
 		guest_access = $8, room_type = $9, encryption = $10, successor = $11, joined = $12, invited = $13 where nid = $1`,
 		room.NID, s.Name, s.Topic, s.CanonicalAlias, s.AvatarURL, s.JoinRule, s.HistoryVisibility, s.GuestAccess, s.Type, s.Encryption,
 		s.Successor, s.Joined, s.Invited)
-	return err
+	return errors.Join(err, tx.dropRoom(room.NID))
 }
 
 // SetPublished puts a room into the directory or takes it out.
@@ -180,7 +187,7 @@ func (tx *Tx) SetPublished(room int64, published bool) error {
 		n = 1
 	}
 	_, err := tx.exec(`update rooms set published = $2 where nid = $1`, room, n)
-	return err
+	return errors.Join(err, tx.dropRoom(room))
 }
 
 // PublishedRooms is the directory, largest rooms first.

@@ -160,7 +160,7 @@ func (tx *ReadTx) StateAt(snapshot int64) (map[StateKey]int64, error) {
 
 // StateKeyAt is the event that one key has in a snapshot.
 func (tx *ReadTx) StateKeyAt(snapshot int64, key StateKey) (int64, error) {
-	typ, k, err := tx.keyNIDs(key)
+	typ, k, err := tx.twoWords(key.Type, key.Key)
 	if err != nil {
 		return 0, err
 	}
@@ -171,14 +171,6 @@ func (tx *ReadTx) StateKeyAt(snapshot int64, key StateKey) (int64, error) {
 		err = ErrNotFound
 	}
 	return event, err
-}
-
-func (tx *ReadTx) keyNIDs(key StateKey) (typ, k int64, err error) {
-	if typ, err = tx.wordNID(key.Type); err != nil {
-		return 0, 0, err
-	}
-	k, err = tx.wordNID(key.Key)
-	return typ, k, err
 }
 
 func (tx *ReadTx) named(deltas []delta) (map[StateKey]int64, error) {
@@ -238,7 +230,7 @@ func (tx *ReadTx) CurrentStates(rooms []int64, members bool) (map[int64][]*Event
 
 // CurrentStateKey is the event that one key of a room's state is set to now.
 func (tx *ReadTx) CurrentStateKey(room int64, key StateKey) (*Event, error) {
-	typ, k, err := tx.keyNIDs(key)
+	typ, k, err := tx.twoWords(key.Type, key.Key)
 	if err != nil {
 		return nil, err
 	}

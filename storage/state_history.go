@@ -18,7 +18,7 @@ func (tx *ReadTx) RecalledStates(rooms []int64, key StateKey) (map[int64][]State
 }
 
 func (tx *ReadTx) stateVersions(rooms []int64, key StateKey, query string) (map[int64][]StateVersion, error) {
-	typ, k, err := tx.keyNIDs(key)
+	typ, k, err := tx.twoWords(key.Type, key.Key)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

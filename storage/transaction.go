@@ -20,14 +20,7 @@ type Txn struct {
 // Sent is the message events of one type that requests of a device with this transaction id have sent to a room, newest first. Endpoint is not
 // looked at.
 func (tx *ReadTx) Sent(t Txn, room int64, typ string) ([]*Event, error) {
-	sender, err := tx.wordNID(string(t.User))
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	kind, err := tx.wordNID(typ)
+	sender, kind, err := tx.twoWords(string(t.User), typ)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -107,6 +107,15 @@ func (tx *ReadTx) wordNID(value string) (int64, error) {
 	return tx.cachedNID(tx.store.words, value, `select nid from words where value = $1`)
 }
 
+// twoWords is wordNID of each of two.
+func (tx *ReadTx) twoWords(first, second string) (a, b int64, err error) {
+	if a, err = tx.wordNID(first); err != nil {
+		return 0, 0, err
+	}
+	b, err = tx.wordNID(second)
+	return a, b, err
+}
+
 // intern is wordNID that adds the word if it is new.
 func (tx *Tx) intern(value string) (int64, error) {
 	n, err := tx.wordNID(value)

@@ -28,6 +28,7 @@ const (
 	Members     Cache = "sent_members"     // whom clients of /sync have been told of
 	Words       Cache = "words"            // names and their numbers
 	Rooms       Cache = "room_ids"         // ids of rooms and their numbers
+	Heads       Cache = "rooms"            // rows of rooms, for those who write
 	Audiences   Cache = "audiences"        // members of rooms, by how to find out what an event is to them
 	Sessions    Cache = "sessions"         // access tokens
 	Wishes      Cache = "wishes"           // whom users ignore, and the like
@@ -36,7 +37,7 @@ const (
 
 // parts are how many of 128 parts of the memory a cache may hold. What is left is for requests under way and the garbage they make.
 var parts = map[Cache]int64{
-	Pages: 16, Events: 16, Memberships: 8, States: 8, Lists: 8, Connections: 8, Members: 4, Words: 8, Audiences: 2, Rooms: 2, Sessions: 2, Wishes: 2, Unread: 2,
+	Pages: 16, Events: 16, Memberships: 8, States: 8, Lists: 8, Connections: 8, Members: 4, Words: 8, Audiences: 2, Rooms: 2, Heads: 2, Sessions: 2, Wishes: 2, Unread: 2,
 }
 
 // garbageParts are how many of them may be garbage of the Go heap before it is collected.

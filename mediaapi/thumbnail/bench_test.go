@@ -28,6 +28,7 @@ func scene(width, height int) *image.NRGBA {
 func benchmark(b *testing.B, data []byte, spec Spec) {
 	b.Helper()
 	m := New(Limits{}, runtime.GOMAXPROCS(0))
+	defer m.Close()
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -43,6 +44,13 @@ func BenchmarkPhotoOf24Megapixels(b *testing.B) {
 	b.Run("scale to 800x600", func(b *testing.B) { benchmark(b, lying, Spec{Width: 800, Height: 600}) })
 	b.Run("held upright, scale to 800x600", func(b *testing.B) { benchmark(b, standing, Spec{Width: 800, Height: 600}) })
 	b.Run("crop to 96x96", func(b *testing.B) { benchmark(b, lying, Spec{Width: 96, Height: 96, Method: Crop}) })
+}
+
+func BenchmarkPhotoOf1Megapixel(b *testing.B) {
+	data := jpegOf(b, scene(1024, 768), 1)
+	b.Run("scale to 320x240", func(b *testing.B) { benchmark(b, data, Spec{Width: 320, Height: 240}) })
+	b.Run("crop to 96x96", func(b *testing.B) { benchmark(b, data, Spec{Width: 96, Height: 96, Method: Crop}) })
+	b.Run("with a profile, scale to 150x150", func(b *testing.B) { benchmark(b, file(b, "p3.jpg"), Spec{Width: 150, Height: 150}) })
 }
 
 func BenchmarkPhotoOf4Megapixels(b *testing.B) {

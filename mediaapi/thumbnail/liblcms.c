@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 // What lcms2.h calls TYPE_RGBA_8 and INTENT_RELATIVE_COLORIMETRIC.
 #define RGB_AND_ONE_MORE (4 << 16 | 1 << 7 | 3 << 3 | 1)
@@ -46,15 +48,38 @@ int hearth_lcms_open(void) {
 	return failed;
 }
 
-void hearth_to_srgb(uint8_t *pixels, size_t count, const void *profile, unsigned size) {
+// The profile that was used last, and the way from it to sRGB, which takes longer to prepare than to go for a thumbnail: those who send many photos
+// took them with one camera.
+static struct {
+	pthread_mutex_t lock;
+	void *profile;
+	unsigned size;
+	void *transform; // NULL when the profile cannot be used
+} last = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void prepare(const void *profile, unsigned size) {
+	if (last.transform)
+		lcms.DeleteTransform(last.transform);
+	free(last.profile);
+	last.transform = NULL, last.size = size;
+	last.profile = malloc(size);
+	if (!last.profile)
+		return;
+	memcpy(last.profile, profile, size);
 	void *from = lcms.OpenProfileFromMem(profile, size), *to = lcms.Create_sRGBProfile();
-	void *transform = from && to ? lcms.CreateTransform(from, RGB_AND_ONE_MORE, to, RGB_AND_ONE_MORE, RELATIVE_COLORIMETRIC, 0) : NULL;
-	if (transform) {
-		lcms.DoTransform(transform, pixels, pixels, (uint32_t)count);
-		lcms.DeleteTransform(transform);
-	}
+	if (from && to)
+		last.transform = lcms.CreateTransform(from, RGB_AND_ONE_MORE, to, RGB_AND_ONE_MORE, RELATIVE_COLORIMETRIC, 0);
 	if (to)
 		lcms.CloseProfile(to);
 	if (from)
 		lcms.CloseProfile(from);
+}
+
+void hearth_to_srgb(uint8_t *pixels, size_t count, const void *profile, unsigned size) {
+	pthread_mutex_lock(&last.lock);
+	if (!last.profile || last.size != size || memcmp(last.profile, profile, size) != 0)
+		prepare(profile, size);
+	if (last.transform)
+		lcms.DoTransform(last.transform, pixels, pixels, (uint32_t)count);
+	pthread_mutex_unlock(&last.lock);
 }

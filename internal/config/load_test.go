@@ -266,6 +266,14 @@ func TestLoadRefuses(t *testing.T) {
 			},
 		},
 		{
+			name: "providers with too long an id or brand",
+			file: "sso: {providers: [{id: " + strings.Repeat("i", 256) + ", name: X, brand: " + strings.Repeat("b", 256) + ", issuer: https://sso.example.org, client_id: c}]}",
+			want: []string{
+				`sso.providers: "` + strings.Repeat("i", 256) + `" is not an id of letters, digits and ._~-`,
+				`sso.providers: "` + strings.Repeat("i", 256) + `": "` + strings.Repeat("b", 256) + `" is not a brand like github`,
+			},
+		},
+		{
 			name: "a secret of a provider, without showing it",
 			file: "sso: {providers: [{id: x, client_secret: 4711}]}",
 			want: []string{"sso.providers: client_secret: the value cannot be read as text; put it in quotes"},

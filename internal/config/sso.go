@@ -69,11 +69,15 @@ func ParseClaimTemplate(text string) (*template.Template, error) {
 	}).Parse(text)
 }
 
+// maxProvider is how long ids and brands of providers may be. It is not part of their expressions: "{1,255}" makes a program of as many pieces, at
+// each start.
+const maxProvider = 255
+
 // Spec: appendices#opaque-identifiers
-var providerID = regexp.MustCompile(`^[0-9A-Za-z._~-]{1,255}$`)
+var providerID = regexp.MustCompile(`^[0-9A-Za-z._~-]+$`)
 
 // Spec: client-server-api#client-login-via-sso. Brands are common namespaced identifiers, which need no namespace here.
-var providerBrand = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,254}$`)
+var providerBrand = regexp.MustCompile(`^[a-z][a-z0-9._-]*$`)
 
 func (c *Config) validateSSO(p *problems) {
 	for _, client := range c.SSO.TrustedClients {
@@ -86,11 +90,12 @@ func (c *Config) validateSSO(p *problems) {
 	const key = "sso.providers"
 	var ids []string
 	for _, provider := range c.SSO.Providers {
-		p.check(providerID.MatchString(provider.ID), key, "%q is not an id of letters, digits and ._~-", provider.ID)
+		p.check(len(provider.ID) <= maxProvider && providerID.MatchString(provider.ID), key, "%q is not an id of letters, digits and ._~-", provider.ID)
 		p.check(!slices.Contains(ids, provider.ID), key, "%q is there twice", provider.ID)
 		ids = append(ids, provider.ID)
 		p.check(provider.Name != "", key, "%q has no name", provider.ID)
-		p.check(provider.Brand == "" || providerBrand.MatchString(provider.Brand), key, "%q: %q is not a brand like github", provider.ID, provider.Brand)
+		brand := provider.Brand
+		p.check(brand == "" || len(brand) <= maxProvider && providerBrand.MatchString(brand), key, "%q: %q is not a brand like github", provider.ID, brand)
 		_, err := id.ParseMXC(provider.Icon)
 		p.check(provider.Icon == "" || err == nil, key, "%q: the icon %q is not an mxc:// URI", provider.ID, provider.Icon)
 		p.check(isSafeIssuer(provider.Issuer), key, "%q: the issuer %q is not an https URL", provider.ID, provider.Issuer)

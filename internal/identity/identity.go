@@ -133,7 +133,7 @@ type Key struct {
 }
 
 // Spec: identity-service-api#post_matrixidentityv2store-invite
-var storedToken = regexp.MustCompile(`^[0-9a-zA-Z.=_-]{1,255}$`)
+var storedToken = regexp.MustCompile(`^[0-9a-zA-Z.=_-]+$`) // of at most 255 characters
 
 // StoreInvite has an identity server write to the owner of an address, and tell the homeserver of the user who one day proves to be that.
 //
@@ -144,7 +144,7 @@ func (c *Client) StoreInvite(ctx context.Context, a Access, i Invite) (Stored, e
 		return Stored{}, err
 	}
 	switch {
-	case !storedToken.MatchString(out.Token):
+	case len(out.Token) > 255 || !storedToken.MatchString(out.Token):
 		return Stored{}, badAnswer("has no token for the invite")
 	case len(out.DisplayName) > maxText:
 		return Stored{}, badAnswer("has too long a name for the invite")
@@ -245,7 +245,7 @@ func (c *Client) send(ctx context.Context, method, target string, header http.He
 	return refusal(resp.StatusCode, text)
 }
 
-var errcode = regexp.MustCompile(`^[A-Z][A-Z0-9_.]{1,99}$`)
+var errcode = regexp.MustCompile(`^[A-Z][A-Z0-9_.]+$`)
 
 // refusal passes an error of an identity server on to the client.
 //
@@ -255,7 +255,7 @@ func refusal(status int, text []byte) error {
 		Code string `json:"errcode"`
 		Msg  string `json:"error"`
 	}
-	isMatrix := json.Unmarshal(text, &body) == nil && errcode.MatchString(body.Code)
+	isMatrix := json.Unmarshal(text, &body) == nil && len(body.Code) <= 100 && errcode.MatchString(body.Code)
 	switch {
 	case isMatrix && merr.Code(body.Code) == merr.Unrecognized:
 		return errUnsupported

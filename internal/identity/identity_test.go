@@ -47,6 +47,7 @@ func (answers) IdentityAuthorization(string, string, id.ServerName, []byte) []st
 func FuzzAnswers(f *testing.F) {
 	f.Add(200, []byte(`{"lookup_pepper":"x","algorithms":["sha256"],"mappings":{"a":"@a:b"}}`))
 	f.Add(200, []byte(`{"token":"t","display_name":"a...","public_keys":[{"public_key":"`+strings.Repeat("A", 43)+`","key_validity_url":"https://x"}]}`))
+	f.Add(200, []byte(`{"token":"`+strings.Repeat("t", 256)+`","public_keys":[{"public_key":"`+strings.Repeat("A", 43)+`","key_validity_url":"https://x"}]}`))
 	f.Add(200, []byte(`{"medium":"email","address":"a@b","mxid":"@a:b"}`))
 	f.Add(200, []byte(`{"valid":true}`))
 	f.Add(403, []byte(`{"errcode":"M_TERMS_NOT_SIGNED","error":"x"}`))
@@ -59,7 +60,7 @@ func FuzzAnswers(f *testing.F) {
 		c := &Client{http: func() *http.Client { return &http.Client{Transport: a} }, signer: a}
 		ctx, access, address := context.Background(), Access{Server: "is", Token: "t"}, Threepid{"email", "zoe@example.org"}
 		stored, storeErr := c.StoreInvite(ctx, access, Invite{Threepid: address})
-		if storeErr == nil && (!storedToken.MatchString(stored.Token) || len(stored.Keys) == 0 || len(stored.Keys) > maxKeys || strings.Contains(stored.DisplayName, address.Address)) {
+		if storeErr == nil && (!storedToken.MatchString(stored.Token) || len(stored.Token) > 255 || len(stored.Keys) == 0 || len(stored.Keys) > maxKeys || strings.Contains(stored.DisplayName, address.Address)) {
 			t.Errorf("stored %+v", stored)
 		}
 		user, lookupErr := c.Lookup(ctx, access, address)

@@ -245,10 +245,15 @@ func (s *Sender) schedule(d *destination, at time.Time) {
 		return
 	}
 	if s.begin(); d.place == 0 {
-		select {
-		case s.poke <- struct{}{}:
-		default: // Run has yet to look for how long it has to wait
-		}
+		s.look()
+	}
+}
+
+// look has Run look for how long it has to wait.
+func (s *Sender) look() {
+	select {
+	case s.poke <- struct{}{}:
+	default: // it has yet to look
 	}
 }
 
@@ -322,6 +327,7 @@ func (s *Sender) yielding(send func()) {
 func (s *Sender) freed() {
 	if s.sending == maxSending-1 {
 		s.begin()
+		s.look() // as long as there was no place, it waited for nobody
 	}
 }
 

@@ -584,6 +584,35 @@ func TestManyServersAreSentToAtATimeButNotAll(t *testing.T) {
 	r.forgotten()
 }
 
+// Who is to be tried later is not forgotten while there is no place for a worker.
+func TestAfterManyServersWhoWaitsIsTriedInTime(t *testing.T) {
+	r := newRig(t, storagetest.Open(t))
+	r.say("a", two)
+	r.sent("a", errDown)
+	r.clock.BlockUntil(1)
+	var all []id.ServerName
+	for i := range maxSending {
+		all = append(all, id.ServerName(fmt.Sprintf("s%d", i)))
+	}
+	r.say("b", all...)
+	var requests []*request
+	for range maxSending {
+		requests = append(requests, r.request())
+	}
+	r.say("c", three) // for whom there is no place
+	for deadline := time.Now().Add(20 * time.Second); r.clock.Waiters() > 0 && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	requests[0].done <- nil
+	r.sent("c", nil)
+	r.pass(1, time.Second)
+	check(t, "to", two, r.sent("a", nil).To)
+	for _, q := range requests[1:] {
+		q.done <- nil
+	}
+	r.forgotten()
+}
+
 func TestServersThatTakeTheirTimeDoNotHoldUpOthers(t *testing.T) {
 	r := newRig(t, storagetest.Open(t))
 	r.sender.slowAfter = time.Millisecond

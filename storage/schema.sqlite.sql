@@ -649,6 +649,7 @@ CREATE TABLE "state_snapshots" (
 	size   bigint not null,
 	level  integer not null default 0
 );
+CREATE INDEX relations_annotator on relations (parent, sender) where rel_type = 'm.annotation';
 insert into schema_version (version, name) values (1, 'engine');
 insert into schema_version (version, name) values (2, 'accounts');
 insert into schema_version (version, name) values (3, 'rooms');
@@ -681,5 +682,6 @@ insert into schema_version (version, name) values (29, 'bound_threepids');
 insert into schema_version (version, name) values (30, 'unread');
 insert into schema_version (version, name) values (31, 'sent');
 insert into schema_version (version, name) values (32, 'state_numbers');
+insert into schema_version (version, name) values (33, 'annotators');
 insert into search_position (nid) values (0);
 insert into stream_position (id, pos, backfill) values (1, 0, 0);

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gorilla/mux"
 
@@ -46,9 +47,11 @@ type table struct {
 }
 
 // bucket is a router for paths that begin with the same segments and have equally many. The routers of mux try one route after the
-// other: 300 of them in one row would cost more than all the rest of a request.
+// other: 300 of them in one row would cost more than all the rest of a request. It is built with the first request for it: what mux makes of
+// all routes is 5 MiB, more than half of what a small server has in use, and most routes of most servers are never asked for.
 type bucket struct {
-	router *mux.Router
+	once   sync.Once
+	routes *mux.Router
 	nodes  []*node
 }
 
@@ -167,16 +170,26 @@ func (t *table) add(n *node) {
 	}
 	b := t.buckets[key]
 	if b == nil {
-		// Ids hold escaped slashes: without these two mux would unescape or redirect them.
-		b = &bucket{router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+		b = &bucket{}
 		t.buckets[key] = b
 	}
 	b.nodes = append(b.nodes, n)
-	// The function in front spares most routes their regular expression, and leaves a path of several templates to the one that has the
-	// method.
-	b.router.NewRoute().MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
-		return n.methods[r.Method] != nil && n.covers(requestPath(r))
-	}).Path(n.path).Handler(n)
+}
+
+// router is what mux makes of the bucket's paths.
+func (b *bucket) router() *mux.Router {
+	b.once.Do(func() {
+		// Ids hold escaped slashes: without these two mux would unescape or redirect them.
+		b.routes = mux.NewRouter().UseEncodedPath().SkipClean(true)
+		for _, n := range b.nodes {
+			// The function in front spares most routes their regular expression, and leaves a path of several templates to the one that has
+			// the method.
+			b.routes.NewRoute().MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
+				return n.methods[r.Method] != nil && n.covers(requestPath(r))
+			}).Path(n.path).Handler(n)
+		}
+	})
+	return b.routes
 }
 
 // ServeHTTP makes a node fit into a router of mux, which is asked for its match alone.
@@ -191,7 +204,7 @@ func (t *table) match(r *http.Request) (*endpoint, map[string]string, error) {
 	candidates := [...]*bucket{t.buckets[key], t.buckets[bucketKey{"", key.slashes}]}
 	for _, b := range candidates {
 		var m mux.RouteMatch
-		if b != nil && b.router.Match(r, &m) {
+		if b != nil && b.router().Match(r, &m) {
 			if n, ok := m.Handler.(*node); ok {
 				return n.methods[r.Method], m.Vars, nil
 			}

@@ -46,21 +46,18 @@ type dialect struct {
 	// lockPosition, where several processes may write, takes the stream's row for the whole outer transaction, so that
 	// commits become visible in the order of their positions.
 	lockPosition bool
-	// holdsSnapshots, where only this process writes, lets connections keep a snapshot between Views.
-	holdsSnapshots bool
 }
 
 var errNoDialect = errors.New("storage: either a file or a postgres:// URL is needed")
 
 func sqliteDialect() *dialect {
 	return &dialect{
-		kind:           SQLite,
-		beginRead:      "begin",
-		beginWrite:     "begin immediate",
-		texts:          "(select value from json_each(%s))",
-		ints:           "(select value from json_each(%s))",
-		in:             func(col, list string) string { return col + " in " + list },
-		holdsSnapshots: true,
+		kind:       SQLite,
+		beginRead:  "begin",
+		beginWrite: "begin immediate",
+		texts:      "(select value from json_each(%s))",
+		ints:       "(select value from json_each(%s))",
+		in:         func(col, list string) string { return col + " in " + list },
 		migration: strings.NewReplacer(
 			"{{key}}", "integer primary key",
 			"{{serial}}", "integer primary key autoincrement",

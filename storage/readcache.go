@@ -51,16 +51,15 @@ func (c *readCache[K, V]) add(key K, e kept[V], epoch int64) {
 	if _, known := c.entries[key]; known || epoch != c.epoch {
 		return
 	}
-	for k, old := range c.entries {
-		if c.bytes+e.size <= c.share.Limit() {
-			break
-		}
-		c.bytes -= old.size
-		delete(c.entries, k)
-	}
-	c.entries[key] = e
-	c.bytes += e.size
-	c.share.Hold(c.bytes)
+	c.keep(key, e)
+}
+
+// put keeps what has just been committed, in the place of what was there.
+func (c *readCache[K, V]) put(key K, e kept[V]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(key)
+	c.keep(key, e)
 }
 
 func (c *readCache[K, V]) drop(keys ...K) {
@@ -68,8 +67,25 @@ func (c *readCache[K, V]) drop(keys ...K) {
 	defer c.mu.Unlock()
 	c.epoch++
 	for _, k := range keys {
-		c.bytes -= c.entries[k].size
-		delete(c.entries, k)
+		c.remove(k)
 	}
 	c.share.Hold(c.bytes)
+}
+
+// keep makes room for an entry that is not there. The caller holds mu, as that of remove does.
+func (c *readCache[K, V]) keep(key K, e kept[V]) {
+	for k := range c.entries {
+		if c.bytes+e.size <= c.share.Limit() {
+			break
+		}
+		c.remove(k)
+	}
+	c.entries[key] = e
+	c.bytes += e.size
+	c.share.Hold(c.bytes)
+}
+
+func (c *readCache[K, V]) remove(key K) {
+	c.bytes -= c.entries[key].size
+	delete(c.entries, key)
 }

@@ -39,9 +39,9 @@ func (s *Store) beginView(ctx context.Context, r *reader) error {
 	return nil
 }
 
-// endView ends the snapshot, unless the next View may have it.
+// endView ends the snapshot, unless the next View may have it: where other processes commit too, nobody would know for how long.
 func (s *Store) endView(r *reader, succeeded bool) {
-	if succeeded && s.dialect.holdsSnapshots && r.turn%2 == 0 && r.turn == s.turn.Load() {
+	if succeeded && !s.dialect.lockPosition && r.turn%2 == 0 && r.turn == s.turn.Load() {
 		return
 	}
 	if err := r.letGo(); err != nil && r.usable() {

@@ -164,8 +164,6 @@ func (tx *Tx) SaveRoomHead(room *Room) error {
 		room.NID, room.State, string(ext), room.LastPos, room.Notified, room.Highlighted)
 	if err == nil {
 		tx.keepRoom(room)
-		nid, counted := room.NID, tally{tx.writer.ends.pos, room.Notified, room.Highlighted}
-		tx.OnCommit(func() { tx.store.tails.count(nid, counted) })
 	}
 	return err
 }

@@ -1,62 +1,9 @@
 package storage
 
-import (
-	"sync"
+import "github.com/hearthd/hearth/internal/id"
 
-	"github.com/hearthd/hearth/internal/budget"
-	"github.com/hearthd/hearth/internal/id"
-)
-
-// roomCache keeps the rows of rooms for Updates, each of which begins with one and ends by writing its head. Other changes of a row drop it. It
-// is not asked where another process may have changed the row.
-type roomCache struct {
-	mu    sync.Mutex
-	share *budget.Share
-	bytes int
-	rooms map[id.RoomID]Room
-}
-
-func newRoomCache(share *budget.Share) *roomCache {
-	return &roomCache{share: share, rooms: map[id.RoomID]Room{}}
-}
-
-func (c *roomCache) get(room id.RoomID) (Room, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	row, ok := c.rooms[room]
-	c.share.Asked(ok)
-	return row, ok
-}
-
-func (c *roomCache) put(row Room) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.remove(row.ID)
-	size := row.size()
-	for other := range c.rooms {
-		if c.bytes+size <= c.share.Limit() {
-			break
-		}
-		c.remove(other)
-	}
-	c.rooms[row.ID] = row
-	c.bytes += size
-	c.share.Hold(c.bytes)
-}
-
-func (c *roomCache) drop(room id.RoomID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.remove(room)
-	c.share.Hold(c.bytes)
-}
-
-func (c *roomCache) remove(room id.RoomID) {
-	if old, ok := c.rooms[room]; ok {
-		c.bytes -= old.size()
-		delete(c.rooms, room)
-	}
-}
+// Rows of rooms are kept for Updates, each of which begins with one and ends by writing its head. Other changes of a row drop it. They are not
+// asked for where another process may have changed a row.
 
 // size estimates the bytes of a row; a topic can be long.
 func (r *Room) size() int {
@@ -75,8 +22,20 @@ func (tx *ReadTx) keptRoom(room id.RoomID) (*Room, bool) {
 		row, ok := note.(Room)
 		return &row, ok
 	}
-	row, ok := tx.store.rooms.get(room)
+	row, ok := tx.store.rooms.get(room, 0)
 	return &row, ok
+}
+
+// counted is the row of a room, for what it has counted, if memory has it for the snapshot of a View.
+func (tx *ReadTx) counted(room, pos int64) (row Room, ok bool) {
+	if pos == 0 {
+		return row, false
+	}
+	name, ok := tx.store.roomIDs.name(room)
+	if !ok {
+		return row, false
+	}
+	return tx.store.rooms.get(id.RoomID(name), pos)
 }
 
 // keepRoom has a row kept of which the head has been written, unless something else of it has been changed by this Update.
@@ -84,9 +43,12 @@ func (tx *Tx) keepRoom(room *Room) {
 	if note, ok := tx.writer.noted[roomNote(room.ID)]; ok && note == nil {
 		return
 	}
-	row := *room
-	tx.Note(roomNote(row.ID), row)
-	tx.OnCommit(func() { tx.store.rooms.put(row) })
+	e := kept[Room]{*room, tx.writer.ends.pos, room.size()}
+	tx.Note(roomNote(room.ID), e.value)
+	tx.OnCommit(func() {
+		tx.store.roomIDs.add(e.value.NID, string(e.value.ID))
+		tx.store.rooms.put(e.value.ID, e)
+	})
 }
 
 // dropRoom has a row read again.

@@ -46,7 +46,7 @@ type Store struct {
 	states    *marks[int64] // rooms whose state has changed
 	gaps      *marks[int64] // rooms that have got a gap
 	tails     *tails
-	rooms     *roomCache
+	rooms     *readCache[id.RoomID, Room]
 	personal  *marks[id.UserID] // users whose account data has changed
 	watchers  *marks[id.UserID] // users for whom a device list that they follow has changed
 	keyCounts *keyCounts
@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{cfg: cfg, log: log, release: func() error { return nil }, stop: func() {},
 		words: newWords(cfg.Memory.Share(budget.Words)), roomIDs: newWords(cfg.Memory.Share(budget.Rooms)),
 		events: newEventCache(cfg.Memory.Share(budget.Events)), members: newReadCache[id.UserID, cachedMemberships](cfg.Memory.Share(budget.Memberships)),
-		unread: newReadCache[unreadKey, []Unread](cfg.Memory.Share(budget.Unread)), rooms: newRoomCache(cfg.Memory.Share(budget.Heads)),
+		unread: newReadCache[unreadKey, []Unread](cfg.Memory.Share(budget.Unread)), rooms: newReadCache[id.RoomID, Room](cfg.Memory.Share(budget.Heads)),
 		pages: cfg.Memory.Share(budget.Pages)}
 	open := s.openPostgres
 	if cfg.Path != "" {

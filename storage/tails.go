@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// tails remembers where the newest events of rooms are, and how many have notified everybody, which every sync asks for. It learns them from the commits of this process and so knows,
+// tails remembers where the newest events of rooms are, which every sync asks for. It learns them from the commits of this process and so knows,
 // of each room, all that have come since the first of those that it has. In two generations, so that it is bounded: when the young one is
 // full, the old one is dropped.
 type tails struct {
@@ -17,11 +17,7 @@ type tails struct {
 type tail struct {
 	places []Place // in order
 	after  int64   // all places after this position are there
-	tally  tally
 }
-
-// tally is what of a room has notified everybody who is in it, from a position on; 0: it is not known.
-type tally struct{ from, notified, highlighted int64 }
 
 const (
 	maxTails = 1 << 11 // in a generation
@@ -52,25 +48,6 @@ func (n *tails) add(room int64, p Place) {
 		t.places = t.places[:copy(t.places, t.places[maxTail:])]
 	}
 	t.places = append(t.places, p)
-}
-
-// count notes what the room has counted.
-func (n *tails) count(room int64, t tally) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if known := n.find(room); known != nil {
-		known.tally = t
-	}
-}
-
-// counted is what a room has counted, for a snapshot at a position.
-func (n *tails) counted(room, pos int64) (t tally, known bool) {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	if room := n.find(room); room != nil {
-		t = room.tally
-	}
-	return t, t.from != 0 && t.from <= pos
 }
 
 // forget drops a room of which something else has changed.
@@ -123,9 +100,10 @@ func (tx *Tx) placed(e *Event) {
 	}
 }
 
-// heard is the position of the snapshot of a View, if the caches have heard of all that it shows; else 0.
-func (tx *ReadTx) heard() (int64, error) {
-	if tx.writer != nil {
+// followed is the position of the snapshot of a View, if the caches that follow the commits of this process know all that it shows; else 0, as
+// where other processes commit too.
+func (tx *ReadTx) followed() (int64, error) {
+	if tx.writer != nil || tx.store.dialect.lockPosition {
 		return 0, nil
 	}
 	pos, err := tx.Position()
@@ -137,7 +115,7 @@ func (tx *ReadTx) heard() (int64, error) {
 
 // lastPlaces asks the cache.
 func (tx *ReadTx) lastPlaces(room int64, span Span, limit int) (places []Place, known bool, err error) {
-	pos, err := tx.heard()
+	pos, err := tx.followed()
 	if err != nil || pos == 0 {
 		return nil, false, err
 	}

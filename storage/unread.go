@@ -23,12 +23,12 @@ const (
 
 // UnreadOf is the counts of one user in one room that are not 0.
 func (tx *ReadTx) UnreadOf(user id.UserID, room int64) ([]Unread, error) {
-	pos, err := tx.heard()
+	pos, err := tx.followed()
 	if err != nil {
 		return nil, err
 	}
-	if counted, known := tx.store.tails.counted(room, pos); known {
-		return tx.unreadBeside(counted, unreadKey{user, room}, pos)
+	if row, known := tx.counted(room, pos); known {
+		return tx.unreadBeside(&row, unreadKey{user, room}, pos)
 	}
 	return collect(tx, scanUnread(room), `select u.thread, `+unreadCounts+` from unread u join rooms r on r.nid = u.room
 		where u.user_id = $1 and u.room = $2 and `+unreadSome, string(user), room)
@@ -49,7 +49,7 @@ type unreadKey struct {
 
 // unreadBeside is UnreadOf where it is known what the room has counted. What the user's own counts are, with the main timeline's as a difference,
 // is asked once and then kept until they change.
-func (tx *ReadTx) unreadBeside(counted tally, key unreadKey, pos int64) ([]Unread, error) {
+func (tx *ReadTx) unreadBeside(room *Room, key unreadKey, pos int64) ([]Unread, error) {
 	own, known := tx.store.unread.get(key, pos)
 	if !known {
 		var err error
@@ -63,7 +63,7 @@ func (tx *ReadTx) unreadBeside(counted tally, key unreadKey, pos int64) ([]Unrea
 	var out []Unread
 	for _, u := range own {
 		if u.Thread == "" {
-			u.Notify, u.Highlight = u.Notify+counted.notified, u.Highlight+counted.highlighted
+			u.Notify, u.Highlight = u.Notify+room.Notified, u.Highlight+room.Highlighted
 		}
 		if u.Thread != "" || u.Notify > 0 {
 			out = append(out, u)

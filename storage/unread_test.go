@@ -172,3 +172,41 @@ func TestUnreadCountsFromMemoryAreThoseOfTheDatabase(t *testing.T) {
 		}
 	})
 }
+
+// What is committed while a View runs it shows neither in the counts nor in the places, though memory knows it by then.
+func TestAViewCountsAsOfItsMoment(t *testing.T) {
+	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
+		room := storagetest.NewRoom(t, s, "!a:one", "@a:one")
+		say := func() {
+			t.Helper()
+			updating(t, s, func(tx *storage.Tx) error {
+				pos, err := tx.NextPos()
+				if err != nil {
+					return err
+				}
+				room.Row.Notified++
+				e := &storage.Event{NID: pos, Pos: pos, ID: id.EventID(fmt.Sprintf("$said-%d", pos)), Room: room.Row.NID, RoomID: room.Row.ID, Type: "m.x", Sender: "@b:one", JSON: []byte(`{}`)}
+				return errors.Join(tx.AddEvent(e), tx.SaveRoomHead(room.Row))
+			})
+		}
+		updating(t, s, func(tx *storage.Tx) error { return tx.SetUnread("@a:one", room.Row, storage.Unread{}) })
+		say()
+		viewing(t, s, func(tx *storage.ReadTx) error {
+			pos, err := tx.Position()
+			must(t, err)
+			say()
+			updating(t, s, func(tx *storage.Tx) error { return tx.CountUnread(room.Row.NID, []id.UserID{"@a:one"}, 5, 5) })
+			got, err := tx.UnreadOf("@a:one", room.Row.NID)
+			must(t, err)
+			if diff := cmp.Diff([]storage.Unread{{Room: room.Row.NID, Notify: 1}}, got); diff != "" {
+				t.Error(diff)
+			}
+			places, err := tx.TimelinePlaces(room.Row.NID, storage.Span{UpTo: 1 << 40}, 1, true)
+			must(t, err)
+			if len(places) != 1 || places[0].Pos != pos {
+				t.Errorf("at %d the last place is %v", pos, places)
+			}
+			return nil
+		})
+	})
+}

@@ -28,7 +28,7 @@ const (
 	Members     Cache = "sent_members"     // whom clients of /sync have been told of
 	Words       Cache = "words"            // names and their numbers
 	Rooms       Cache = "room_ids"         // ids of rooms and their numbers
-	Heads       Cache = "rooms"            // rows of rooms, for those who write
+	Heads       Cache = "rooms"            // rows of rooms, for those who write and for what they have counted
 	Audiences   Cache = "audiences"        // members of rooms, by how to find out what an event is to them
 	Sessions    Cache = "sessions"         // access tokens
 	Wishes      Cache = "wishes"           // whom users ignore, and the like

@@ -105,6 +105,8 @@ static int decode(const struct hearth_job *job, const void *data, struct hearth_
 		struct hearth_rows rows = {(int)in->output_width, (int)in->output_height, next_row, &a};
 		*pixels = hearth_resample(&rows, (int)job->width, (int)job->height, (int)job->left, (int)job->top, (int)job->out_width, (int)job->out_height);
 		failed = *pixels ? 0 : -1;
+		if (failed && !made->problem[0])
+			hearth_say(made, "not enough memory");
 	}
 	if (!failed && a.profile)
 		hearth_to_srgb(*pixels, (size_t)job->out_width * job->out_height, a.profile, a.profile_size);

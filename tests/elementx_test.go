@@ -124,16 +124,7 @@ func TestElementXStartsAndOpensARoom(t *testing.T) {
 	equal(t, "nothing else", rooms(l.next(0)), []string{})
 
 	// The user opens a room while the loop waits: the client gives up that request and makes another from the same position.
-	waits := make(chan hearthtest.Response, 1)
-	inFlight, body, asleep := l.path(60_000), maps.Clone(l.body), c.Waiters()
-	go func() {
-		r, err := alice.Try("POST", inFlight, body)
-		if err != nil {
-			t.Error(err)
-		}
-		waits <- r
-	}()
-	c.BlockUntil(asleep + 1)
+	waits := asleep(t, c, alice, "POST", l.path(50_003), maps.Clone(l.body), 50_003*time.Millisecond)
 	l.open(room)
 	opened := l.next(0)
 	if r := <-waits; r.Status != http.StatusConflict {

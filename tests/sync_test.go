@@ -84,29 +84,18 @@ func TestLongPoll(t *testing.T) {
 	room := alice.CreateRoom()
 	bob.Join(room)
 	since := alice.Sync().Next()
-	idle := now.Waiters()
 	poll := func() <-chan hearthtest.Response {
-		answer := make(chan hearthtest.Response, 1)
-		go func() {
-			defer close(answer)
-			r, err := alice.Try("GET", "sync?timeout=20000&since="+url.QueryEscape(since), nil)
-			if err != nil {
-				t.Error(err)
-			}
-			answer <- r
-		}()
-		now.BlockUntil(idle + 1)
-		return answer
+		return asleep(t, now, alice, "GET", "sync?timeout=20003&since="+url.QueryEscape(since), nil, 20_003*time.Millisecond)
 	}
-	asleep := poll()
-	now.Advance(20 * time.Second)
-	nothing := <-asleep
+	waits := poll()
+	now.Advance(20_003 * time.Millisecond)
+	nothing := <-waits
 	equal(t, "status when nothing happened", nothing.Status, 200)
 	equal(t, "rooms when nothing happened", len(nothing.Get("rooms.join").Map()), 0)
 
-	asleep = poll()
+	waits = poll()
 	message := bob.Say(room, "hi")
-	equal(t, "what woke alice", ids((<-asleep).Timeline(room)), []string{string(message)})
+	equal(t, "what woke alice", ids((<-waits).Timeline(room)), []string{string(message)})
 }
 
 func TestGapInTheTimeline(t *testing.T) {

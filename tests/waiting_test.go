@@ -12,7 +12,7 @@ import (
 
 // waiting starts a server whose clock stands still, with two devices of alice that have nothing left to hear, and a function that makes
 // a request in the background and returns once it waits for something to happen.
-func waiting(t *testing.T) (a *hearthtest.Server, alice, phone *hearthtest.User, wait func(u *hearthtest.User, path string) <-chan hearthtest.Response) {
+func waiting(t *testing.T) (a *hearthtest.Server, alice, phone *hearthtest.User, wait func(u *hearthtest.User, path string, patience time.Duration) <-chan hearthtest.Response) {
 	t.Helper()
 	c := clock.NewFake(time.UnixMilli(1_800_000_000_000))
 	a = hearthtest.Start(t, hearthtest.WithClock(c), hearthtest.WithConfig(func(cfg *config.Config) {
@@ -21,22 +21,25 @@ func waiting(t *testing.T) (a *hearthtest.Server, alice, phone *hearthtest.User,
 	}))
 	alice = a.User("alice")
 	phone = alice.Login()
-	const housekeepers = 3 // of accounts, media and rooms: they sleep too
-	c.BlockUntil(housekeepers)
-	wait = func(u *hearthtest.User, path string) <-chan hearthtest.Response {
-		asleep := c.Waiters()
-		out := make(chan hearthtest.Response, 1)
-		go func() {
-			r, err := u.Try("GET", path, nil)
-			if err != nil {
-				t.Error(err)
-			}
-			out <- r
-		}()
-		c.BlockUntil(asleep + 1)
-		return out
+	wait = func(u *hearthtest.User, path string, patience time.Duration) <-chan hearthtest.Response {
+		return asleep(t, c, u, "GET", path, nil, patience)
 	}
 	return a, alice, phone, wait
+}
+
+// asleep makes a request in the background and returns once it waits for something to happen. The patience that the request asks for tells it
+// from what else sleeps in a server, so it is a number that nothing else uses.
+func asleep(t *testing.T, c *clock.Fake, u *hearthtest.User, method, path string, body any, patience time.Duration) <-chan hearthtest.Response {
+	answer := make(chan hearthtest.Response, 1)
+	go func() {
+		r, err := u.Try(method, path, body)
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- r
+	}()
+	c.BlockUntilDue(patience)
+	return answer
 }
 
 func TestStoppingAnswersWhoWaits(t *testing.T) {
@@ -44,8 +47,8 @@ func TestStoppingAnswersWhoWaits(t *testing.T) {
 	a, alice, _, wait := waiting(t)
 	pending := alice.Must("POST", "/_matrix/media/v1/create", nil).Get("content_uri").Str
 	since := alice.Sync().Next()
-	sync := wait(alice, "sync?timeout=600000&since="+since)
-	media := wait(alice, "/_matrix/client/v1/media/download/"+pending[len("mxc://"):])
+	sync := wait(alice, "sync?timeout=50003&since="+since, 50_003*time.Millisecond)
+	media := wait(alice, "/_matrix/client/v1/media/download/"+pending[len("mxc://"):]+"?timeout_ms=40007", 40_007*time.Millisecond)
 
 	a.Restart()
 
@@ -81,7 +84,7 @@ func TestASessionThatEndsHearsNothingMore(t *testing.T) {
 			t.Parallel()
 			_, alice, phone, wait := waiting(t)
 			since := phone.Sync().Next()
-			sync := wait(phone, "sync?timeout=600000&since="+since)
+			sync := wait(phone, "sync?timeout=50003&since="+since, 50_003*time.Millisecond)
 			test.end(alice, phone)
 			r := <-sync
 			equal(t, "status", r.Status, http.StatusOK)

@@ -79,6 +79,20 @@ func TestBlockUntilWaitsForSleepers(t *testing.T) {
 	f.BlockUntil(0)
 }
 
+func TestBlockUntilDueWaitsForOneSleeper(t *testing.T) {
+	f := NewFake(start)
+	f.NewTimer(time.Minute)
+	f.Advance(time.Second)
+	woken := make(chan time.Time)
+	go func() { woken <- <-f.NewTimer(time.Second).C() }()
+	f.BlockUntilDue(time.Second)
+	f.Advance(time.Second)
+	if got := <-woken; !got.Equal(start.Add(2 * time.Second)) {
+		t.Errorf("it was woken at %v", got)
+	}
+	f.BlockUntilDue(time.Minute - 2*time.Second)
+}
+
 func TestRealMoves(t *testing.T) {
 	c := Real()
 	before := c.Now()

@@ -71,6 +71,16 @@ func (f *Fake) BlockUntil(n int) {
 	}
 }
 
+// BlockUntilDue returns when a timer is waiting that fires in exactly d from the clock's instant: when that one sleeper among others has gone
+// to sleep. A d that nobody else sleeps for names it.
+func (f *Fake) BlockUntilDue(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !slices.ContainsFunc(f.timers, func(t *fakeTimer) bool { return t.at.Equal(f.now.Add(d)) }) {
+		f.changed.Wait()
+	}
+}
+
 // Waiters returns the number of timers that have neither fired nor been stopped.
 func (f *Fake) Waiters() int {
 	f.mu.Lock()

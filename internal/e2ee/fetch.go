@@ -276,7 +276,8 @@ func (s *Service) start(ctx context.Context, list []*fetch, ask func(context.Con
 	}
 }
 
-// askAndKeep asks for the keys of users of one server and stores those of the users that we follow.
+// askAndKeep asks for the keys of users of one server and stores those of the users that we follow. A list that has come since the caller looked
+// is not asked for again.
 func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(context.Context, []id.UserID) (map[id.UserID]*userKeys, error)) (
 	map[id.UserID]*userKeys, error) {
 	leave, err := s.fetches.enter(ctx, users[0].Server())
@@ -284,6 +285,15 @@ func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(co
 		return nil, err
 	}
 	defer leave()
+	stored, err := s.storedKeys(ctx, users)
+	if err != nil {
+		s.complain(ctx, err)
+		return nil, err
+	}
+	users = slices.DeleteFunc(slices.Clone(users), func(u id.UserID) bool { return stored[u] != nil })
+	if len(users) == 0 {
+		return stored, nil
+	}
 	var before map[id.UserID]*storage.RemoteList
 	var pos int64
 	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
@@ -316,5 +326,6 @@ func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(co
 			return nil, err
 		}
 	}
-	return found, nil
+	maps.Copy(stored, found)
+	return stored, nil
 }

@@ -21,7 +21,7 @@ func checkFederation(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	roots, err := fedclient.RootCAs(cfg.File(cfg.Federation.CAFile))
+	trusted, err := safehttp.ReadAuthorities(cfg.File(cfg.Federation.CAFile))
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func checkFederation(ctx context.Context, c *call) error {
 	}
 	// What is asked here is not signed, so that neither the server's name nor its key is needed.
 	client, err := fedclient.New(fedclient.Options{
-		Key: key, RootCAs: roots, Guard: safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks), UserAgent: "Hearth/" + version,
+		Key: key, Authorities: trusted, Guard: safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks), UserAgent: "Hearth/" + version,
 	})
 	if err != nil {
 		return err

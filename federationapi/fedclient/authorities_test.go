@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/hearthd/hearth/internal/safehttp"
 )
 
 func TestAuthoritiesOfAFileAreTrusted(t *testing.T) {
@@ -29,14 +31,14 @@ func TestAuthoritiesOfAFileAreTrusted(t *testing.T) {
 		{"a file that is not there", filepath.Join(dir, "nothing"), false, false},
 		{"a file without certificates", write("empty.pem", []byte("hello")), false, false},
 	} {
-		pool, err := RootCAs(tt.file)
+		trusted, err := safehttp.ReadAuthorities(tt.file)
 		if (err == nil) != tt.loads {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		if err != nil {
 			continue
 		}
-		_, err = w.client(func(o *Options) { o.RootCAs = pool }).Version(t.Context(), peerName)
+		_, err = w.client(func(o *Options) { o.Authorities = trusted }).Version(t.Context(), peerName)
 		if (err == nil) != tt.reaches {
 			t.Errorf("%s: %v", tt.name, err)
 		}

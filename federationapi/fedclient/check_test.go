@@ -103,7 +103,7 @@ func TestCheckSaysInPlainWordsWhatIsWrong(t *testing.T) {
 func TestAnUntrustedAuthorityIsNamedAsSuch(t *testing.T) {
 	w := newWorld(t)
 	w.peer(peerName, "10.0.0.1")
-	c := w.client(func(o *Options) { o.RootCAs = newWorld(t).options().RootCAs })
+	c := w.client(func(o *Options) { o.Authorities = newWorld(t).options().Authorities })
 	_, err := c.checkAddress(t.Context(), netip.MustParseAddrPort("10.0.0.1:8448"), peerName)
 	if got := plainly(err); !strings.Contains(got, "authority that is not trusted") {
 		t.Errorf("%s", got)

@@ -173,7 +173,7 @@ func TestCertificatesMustBeForTheServer(t *testing.T) {
 	}
 	w2 := newWorld(t)
 	w2.peer("b.example", "10.0.0.1")
-	if _, err := w2.client(func(o *Options) { o.RootCAs = w.options().RootCAs }).Version(t.Context(), "b.example"); !errors.Is(err, ErrUnreachable) {
+	if _, err := w2.client(func(o *Options) { o.Authorities = w.options().Authorities }).Version(t.Context(), "b.example"); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("an authority that is not trusted: %v", err)
 	}
 }

@@ -38,8 +38,8 @@ type Options struct {
 	OldKeys []OldKey
 	// Guard judges every address before it is connected to; nil: all are allowed.
 	Guard *safehttp.Guard
-	// RootCAs are the authorities that certificates may come from; nil: those of the system. See RootCAs.
-	RootCAs Roots
+	// Authorities are trusted beside those of the system; nil for none.
+	Authorities *safehttp.Authorities
 	// Store keeps failures; nil: they are forgotten with the Client.
 	Store *storage.Store
 	// Clock is the source of time; nil: the machine's.

@@ -3,7 +3,6 @@ package fedclient
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -30,14 +29,14 @@ type network struct {
 	guard    *safehttp.Guard
 	resolver Resolver
 	connect  func(ctx context.Context, network, address string) (net.Conn, error)
-	roots    Roots
+	trusted  *safehttp.Authorities
 	sessions tls.ClientSessionCache
 	open     context.Context // ends when the client is closed; it is no caller's
 	close    context.CancelFunc
 }
 
 func newNetwork(o Options) *network {
-	n := &network{guard: o.Guard, resolver: o.Resolver, connect: o.Dial, roots: o.RootCAs, sessions: tls.NewLRUClientSessionCache(sessions)}
+	n := &network{guard: o.Guard, resolver: o.Resolver, connect: o.Dial, trusted: o.Authorities, sessions: tls.NewLRUClientSessionCache(sessions)}
 	n.open, n.close = context.WithCancel(context.Background())
 	if n.guard == nil {
 		n.guard = safehttp.NewGuard(nil, nil)
@@ -169,13 +168,9 @@ func (n *network) race(ctx context.Context, addrs []netip.Addr, port uint16) (ne
 }
 
 func (n *network) tlsConfig(name string) *tls.Config {
-	var roots *x509.CertPool // nil: those of the system, which crypto/tls reads when it first needs them
-	if n.roots != nil {
-		roots = n.roots()
-	}
-	return &tls.Config{
-		ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, ClientSessionCache: n.sessions,
-	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, ClientSessionCache: n.sessions}
+	n.trusted.Require(c, name)
+	return c
 }
 
 // secure makes the TLS connection: the certificate has to be good for name, which is a DNS name or an address.

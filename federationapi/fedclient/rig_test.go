@@ -29,6 +29,7 @@ import (
 
 	"github.com/hearthd/hearth/internal/clock"
 	"github.com/hearthd/hearth/internal/id"
+	"github.com/hearthd/hearth/internal/safehttp"
 )
 
 // world is an internet of its own: names, service records, certificates, and addresses that lead to servers on loopback.
@@ -148,10 +149,8 @@ func (w *world) dialled() []string {
 }
 
 func (w *world) options() Options {
-	roots := x509.NewCertPool()
-	roots.AddCert(w.ca)
 	return Options{
-		Name: "us.example", KeyID: "ed25519:us", Key: testKey("us"), RootCAs: func() *x509.CertPool { return roots }, Resolver: w, Dial: w.dial,
+		Name: "us.example", KeyID: "ed25519:us", Key: testKey("us"), Authorities: safehttp.NewAuthorities(w.ca), Resolver: w, Dial: w.dial,
 		Clock: clock.NewFake(time.UnixMilli(1_800_000_000_000)), Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	}
 }

@@ -27,7 +27,7 @@ type federation struct {
 }
 
 func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, error) {
-	roots, err := fedclient.RootCAs(cfg.File(cfg.Federation.CAFile))
+	trusted, err := safehttp.ReadAuthorities(cfg.File(cfg.Federation.CAFile))
 	if err != nil {
 		return nil, fmt.Errorf("federation.ca_file: %w", err)
 	}
@@ -40,13 +40,13 @@ func (a *App) openFederation(cfg *config.Config, opts Options) (*federation, err
 	guard := safehttp.NewGuard(cfg.Outbound.DenyNetworks, cfg.Outbound.AllowNetworks)
 	f.client, err = fedclient.New(fedclient.Options{
 		Name: name, KeyID: gomatrixserverlib.KeyID(a.key.ID), Key: a.key.Private, OldKeys: old,
-		Guard: guard, RootCAs: roots, Store: a.store, Clock: opts.Clock,
+		Guard: guard, Authorities: trusted, Store: a.store, Clock: opts.Clock,
 		Log: a.log, Metrics: a.metrics, UserAgent: "Hearth/" + opts.Version, Resolver: opts.Resolver, Dial: opts.Dial,
 	})
 	if err != nil {
 		return nil, err
 	}
-	f.identity = identity.New(guard, roots, "Hearth/"+opts.Version, f.client)
+	f.identity = identity.New(guard, trusted, "Hearth/"+opts.Version, f.client)
 	var notaries []id.ServerName
 	for _, n := range cfg.Federation.TrustedKeyServers {
 		notaries = append(notaries, id.ServerName(n)) // Validate has parsed it

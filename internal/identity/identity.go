@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -46,15 +45,11 @@ type Client struct {
 	signer Signer
 }
 
-// New makes a client that connects where guard lets it and trusts the authorities in roots; nil: those of the system. They are read with the
-// first request.
-func New(guard *safehttp.Guard, roots func() *x509.CertPool, userAgent string, signer Signer) *Client {
+// New makes a client that connects where guard lets it and trusts some authorities beside those of the system, which are read with the first
+// request.
+func New(guard *safehttp.Guard, trusted *safehttp.Authorities, userAgent string, signer Signer) *Client {
 	return &Client{signer: signer, http: sync.OnceValue(func() *http.Client {
-		var trusted *x509.CertPool
-		if roots != nil {
-			trusted = roots()
-		}
-		return safehttp.NewConfiding(guard, userAgent, maxAnswer, trusted)
+		return safehttp.NewConfiding(guard, userAgent, maxAnswer, trusted.Pool())
 	})}
 }
 

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +20,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"github.com/hearthd/hearth/internal/config"
+	"github.com/hearthd/hearth/internal/safehttp"
 )
 
 const (
@@ -71,31 +71,15 @@ func New(live *config.Live, metrics prometheus.Registerer) (*Sender, error) {
 		s.password, _, _ = strings.Cut(string(text), "\n")
 		s.password = strings.TrimSuffix(s.password, "\r")
 	}
-	if e.CAFile != "" {
-		if s.tls.RootCAs, err = authorities(cfg.File(e.CAFile)); err != nil {
-			return nil, err
-		}
+	trusted, err := safehttp.ReadAuthorities(cfg.File(e.CAFile))
+	if err != nil {
+		return nil, fmt.Errorf("email.ca_file: %w", err)
 	}
+	s.tls.RootCAs = trusted.Pool()
 	if metrics != nil {
 		err = metrics.Register(s.sent)
 	}
 	return s, err
-}
-
-// authorities are the system's and those of a file.
-func authorities(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("email.ca_file: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, err
-	}
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("email.ca_file: %s has no certificate", path)
-	}
-	return pool, nil
 }
 
 // Enabled reports whether this server sends mail.

@@ -87,7 +87,9 @@ func TestLettersComeEverMoreRarelyUntilSomethingIsRead(t *testing.T) {
 		r.idle()
 	}
 	// What is read starts it anew.
-	r.read(r.push("read"))
+	read := r.push("read")
+	r.clock.BlockUntil(1)
+	r.read(read)
 	r.pass(letterDelay)
 	r.idle()
 	r.relay.Empty()

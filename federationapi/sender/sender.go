@@ -121,7 +121,7 @@ func (s *Sender) Run(ctx context.Context) error {
 		var alarm <-chan time.Time
 		stop := func() bool { return true }
 		if !next.IsZero() {
-			t := s.clock.NewTimer(next.Sub(s.clock.Now()))
+			t := s.clock.NewTimerAt(next)
 			alarm, stop = t.C(), t.Stop
 		}
 		select {

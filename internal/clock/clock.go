@@ -10,6 +10,9 @@ type Clock interface {
 	Now() time.Time
 	// NewTimer returns a timer that fires once, after d has passed. A d of zero or less fires at once.
 	NewTimer(d time.Duration) Timer
+	// NewTimerAt returns a timer that fires once, at an instant, or at once when that has passed. Who knows the instant need not ask for the time,
+	// which may move on before the timer is made.
+	NewTimerAt(at time.Time) Timer
 }
 
 // Timer fires once on its channel unless stopped before.
@@ -28,6 +31,8 @@ type system struct{}
 func (system) Now() time.Time { return time.Now() }
 
 func (system) NewTimer(d time.Duration) Timer { return systemTimer{time.NewTimer(d)} }
+
+func (system) NewTimerAt(at time.Time) Timer { return systemTimer{time.NewTimer(time.Until(at))} }
 
 type systemTimer struct{ t *time.Timer }
 

@@ -93,6 +93,23 @@ func TestBlockUntilDueWaitsForOneSleeper(t *testing.T) {
 	f.BlockUntilDue(time.Minute - 2*time.Second)
 }
 
+func TestTimersOfAnInstant(t *testing.T) {
+	f := NewFake(start)
+	due := f.NewTimerAt(start.Add(time.Minute))
+	f.Advance(time.Hour)
+	if got := fired(due); !got.Equal(start.Add(time.Minute)) {
+		t.Errorf("it fired at %v", got)
+	}
+	if got := fired(f.NewTimerAt(start.Add(time.Minute))); !got.Equal(start.Add(time.Hour)) {
+		t.Errorf("one for an instant that has passed fired at %v", got)
+	}
+	past := Real().NewTimerAt(time.Now())
+	<-past.C()
+	if late := Real().NewTimerAt(time.Now().Add(time.Hour)); !late.Stop() {
+		t.Error("it fired an hour early")
+	}
+}
+
 func TestRealMoves(t *testing.T) {
 	c := Real()
 	before := c.Now()

@@ -32,8 +32,19 @@ func (f *Fake) Now() time.Time {
 func (f *Fake) NewTimer(d time.Duration) Timer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t := &fakeTimer{clock: f, at: f.now.Add(d), c: make(chan time.Time, 1)}
-	if d <= 0 {
+	return f.newTimer(f.now.Add(d))
+}
+
+// NewTimerAt returns a timer that fires when the clock is advanced to an instant.
+func (f *Fake) NewTimerAt(at time.Time) Timer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.newTimer(at)
+}
+
+func (f *Fake) newTimer(at time.Time) Timer {
+	t := &fakeTimer{clock: f, at: at, c: make(chan time.Time, 1)}
+	if !at.After(f.now) {
 		t.c <- f.now
 		return t
 	}

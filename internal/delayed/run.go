@@ -55,7 +55,11 @@ func (s *Service) Run(ctx context.Context) error {
 			s.tidy(ctx)
 			tidied = s.clock.Now()
 		}
-		timer := s.clock.NewTimer(time.Duration(min(next-s.now(), tidyEvery.Milliseconds())) * time.Millisecond)
+		at := time.UnixMilli(next)
+		if tidy := tidied.Add(tidyEvery); tidy.Before(at) {
+			at = tidy
+		}
+		timer := s.clock.NewTimerAt(at)
 		select {
 		case <-s.poke:
 		case <-timer.C():

@@ -54,12 +54,14 @@ func (s *Service) Run(ctx context.Context) error {
 			swept = now
 			err = s.sweep(ctx, now)
 		}
-		wait := min(swept.Add(sweepInterval).Sub(now), next.Sub(now))
+		if sweep := swept.Add(sweepInterval); sweep.Before(next) {
+			next = sweep
+		}
 		if err != nil {
 			s.complain(ctx, err)
-			wait = storeRest
+			next = now.Add(storeRest)
 		}
-		timer := s.clock.NewTimer(wait)
+		timer := s.clock.NewTimerAt(next)
 		select {
 		case <-timer.C():
 		case <-watch.C():

@@ -195,15 +195,14 @@ func (t *typing) expire(now int64) (changed []silence, next int64) {
 // runTyping ends typing when its time is over, until ctx ends.
 func (s *Service) runTyping(ctx context.Context) {
 	for {
-		now := s.clock.Now()
-		changed, next := s.typing.expire(now.UnixMilli())
+		changed, next := s.typing.expire(s.clock.Now().UnixMilli())
 		for _, quiet := range changed {
 			s.stopped(ctx, quiet)
 		}
 		var due <-chan time.Time
 		stop := func() bool { return true }
 		if next != 0 {
-			t := s.clock.NewTimer(time.UnixMilli(next).Sub(now))
+			t := s.clock.NewTimerAt(time.UnixMilli(next))
 			due, stop = t.C(), t.Stop
 		}
 		select {

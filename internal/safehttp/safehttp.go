@@ -1,7 +1,8 @@
 // Package safehttp makes HTTP clients for URLs that a stranger chose: link previews, remote media, push gateways. They connect only to
 // addresses the operator allows, judged at the moment of dialling, so that neither a name that resolves inside nor one that changes its
 // mind between two look-ups nor a redirect gets through. They send no cookies, no referrer and, but for NewConfiding, no credentials, and
-// use no proxy, since behind a proxy the address could not be judged.
+// use no proxy, since behind a proxy the address could not be judged. Whose certificates are trusted beside those of the system's authorities is
+// said here for all clients of a server.
 package safehttp
 
 import (

@@ -165,35 +165,41 @@ func (s *Service) storedKeys(ctx context.Context, users []id.UserID) (map[id.Use
 	if len(users) > maxRemoteUsers {
 		return nil, merr.Newf(merr.InvalidParam, "At most %d users of other servers can be asked for at once", maxRemoteUsers)
 	}
-	found := map[id.UserID]*userKeys{}
-	return found, s.store.View(ctx, func(tx *storage.ReadTx) error {
+	var found map[id.UserID]*userKeys
+	err := s.store.View(ctx, func(tx *storage.ReadTx) error {
 		lists, err := tx.RemoteLists(users)
-		if err != nil {
-			return err
-		}
-		var usable []id.UserID
-		for u, l := range lists {
-			if l.Usable() {
-				usable = append(usable, u)
-				found[u] = &userKeys{}
-			}
-		}
-		if len(usable) == 0 {
-			return nil
-		}
-		devices, err := tx.RemoteDevices(usable)
-		if err != nil {
-			return err
-		}
-		for _, d := range devices {
-			found[d.User].devices = append(found[d.User].devices, d)
-		}
-		keys, err := tx.RemoteCrossSigningKeys(usable)
-		for _, k := range keys {
-			found[k.User].crossSigning = append(found[k.User].crossSigning, k)
+		if err == nil {
+			found, err = keysOf(tx, lists)
 		}
 		return err
 	})
+	return found, err
+}
+
+// keysOf is the keys in those lists that are up to date.
+func keysOf(tx *storage.ReadTx, lists map[id.UserID]*storage.RemoteList) (map[id.UserID]*userKeys, error) {
+	found := map[id.UserID]*userKeys{}
+	for u, l := range lists {
+		if l.Usable() {
+			found[u] = &userKeys{}
+		}
+	}
+	if len(found) == 0 {
+		return found, nil
+	}
+	usable := slices.Collect(maps.Keys(found))
+	devices, err := tx.RemoteDevices(usable)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range devices {
+		found[d.User].devices = append(found[d.User].devices, d)
+	}
+	keys, err := tx.RemoteCrossSigningKeys(usable)
+	for _, k := range keys {
+		found[k.User].crossSigning = append(found[k.User].crossSigning, k)
+	}
+	return found, err
 }
 
 // fetch has the keys of users of one server fetched, which goes on when ctx ends: others may be waiting.
@@ -285,19 +291,14 @@ func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(co
 		return nil, err
 	}
 	defer leave()
-	stored, err := s.storedKeys(ctx, users)
-	if err != nil {
-		s.complain(ctx, err)
-		return nil, err
-	}
-	users = slices.DeleteFunc(slices.Clone(users), func(u id.UserID) bool { return stored[u] != nil })
-	if len(users) == 0 {
-		return stored, nil
-	}
 	var before map[id.UserID]*storage.RemoteList
+	var stored map[id.UserID]*userKeys
 	var pos int64
 	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
 		if before, err = tx.RemoteLists(users); err != nil {
+			return err
+		}
+		if stored, err = keysOf(tx, before); err != nil {
 			return err
 		}
 		pos, err = tx.Position()
@@ -306,6 +307,10 @@ func (s *Service) askAndKeep(ctx context.Context, users []id.UserID, ask func(co
 	if err != nil {
 		s.complain(ctx, err)
 		return nil, err
+	}
+	users = slices.DeleteFunc(slices.Clone(users), func(u id.UserID) bool { return stored[u] != nil })
+	if len(users) == 0 {
+		return stored, nil
 	}
 	found, err := ask(ctx, users)
 	if err != nil {

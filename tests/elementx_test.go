@@ -124,7 +124,7 @@ func TestElementXStartsAndOpensARoom(t *testing.T) {
 	equal(t, "nothing else", rooms(l.next(0)), []string{})
 
 	// The user opens a room while the loop waits: the client gives up that request and makes another from the same position.
-	waits := asleep(t, c, alice, "POST", l.path(50_003), maps.Clone(l.body), 50_003*time.Millisecond)
+	waits := asleep(t, c, alice, "POST", l.path(50_003), maps.Clone(l.body))
 	l.open(room)
 	opened := l.next(0)
 	if r := <-waits; r.Status != http.StatusConflict {

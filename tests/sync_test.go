@@ -85,7 +85,7 @@ func TestLongPoll(t *testing.T) {
 	bob.Join(room)
 	since := alice.Sync().Next()
 	poll := func() <-chan hearthtest.Response {
-		return asleep(t, now, alice, "GET", "sync?timeout=20003&since="+url.QueryEscape(since), nil, 20_003*time.Millisecond)
+		return asleep(t, now, alice, "GET", "sync?timeout=20003&since="+url.QueryEscape(since), nil)
 	}
 	waits := poll()
 	now.Advance(20_003 * time.Millisecond)

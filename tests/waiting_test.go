@@ -1,7 +1,10 @@
 package tests
 
 import (
+	"cmp"
 	"net/http"
+	"net/url"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,7 +15,7 @@ import (
 
 // waiting starts a server whose clock stands still, with two devices of alice that have nothing left to hear, and a function that makes
 // a request in the background and returns once it waits for something to happen.
-func waiting(t *testing.T) (a *hearthtest.Server, alice, phone *hearthtest.User, wait func(u *hearthtest.User, path string, patience time.Duration) <-chan hearthtest.Response) {
+func waiting(t *testing.T) (a *hearthtest.Server, alice, phone *hearthtest.User, wait func(u *hearthtest.User, path string) <-chan hearthtest.Response) {
 	t.Helper()
 	c := clock.NewFake(time.UnixMilli(1_800_000_000_000))
 	a = hearthtest.Start(t, hearthtest.WithClock(c), hearthtest.WithConfig(func(cfg *config.Config) {
@@ -21,15 +24,24 @@ func waiting(t *testing.T) (a *hearthtest.Server, alice, phone *hearthtest.User,
 	}))
 	alice = a.User("alice")
 	phone = alice.Login()
-	wait = func(u *hearthtest.User, path string, patience time.Duration) <-chan hearthtest.Response {
-		return asleep(t, c, u, "GET", path, nil, patience)
+	wait = func(u *hearthtest.User, path string) <-chan hearthtest.Response {
+		return asleep(t, c, u, "GET", path, nil)
 	}
 	return a, alice, phone, wait
 }
 
-// asleep makes a request in the background and returns once it waits for something to happen. The patience that the request asks for tells it
-// from what else sleeps in a server, so it is a number that nothing else uses.
-func asleep(t *testing.T, c *clock.Fake, u *hearthtest.User, method, path string, body any, patience time.Duration) <-chan hearthtest.Response {
+// asleep makes a request in the background and returns once it waits for something to happen. The timeout in its path tells it from what else
+// sleeps in a server, so it is a number of milliseconds that nothing else uses.
+func asleep(t *testing.T, c *clock.Fake, u *hearthtest.User, method, path string, body any) <-chan hearthtest.Response {
+	t.Helper()
+	asked, err := url.Parse(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patience, err := strconv.Atoi(cmp.Or(asked.Query().Get("timeout"), asked.Query().Get("timeout_ms")))
+	if err != nil {
+		t.Fatal(err)
+	}
 	answer := make(chan hearthtest.Response, 1)
 	go func() {
 		r, err := u.Try(method, path, body)
@@ -38,7 +50,7 @@ func asleep(t *testing.T, c *clock.Fake, u *hearthtest.User, method, path string
 		}
 		answer <- r
 	}()
-	c.BlockUntilDue(patience)
+	c.BlockUntilDue(time.Duration(patience) * time.Millisecond)
 	return answer
 }
 
@@ -47,8 +59,8 @@ func TestStoppingAnswersWhoWaits(t *testing.T) {
 	a, alice, _, wait := waiting(t)
 	pending := alice.Must("POST", "/_matrix/media/v1/create", nil).Get("content_uri").Str
 	since := alice.Sync().Next()
-	sync := wait(alice, "sync?timeout=50003&since="+since, 50_003*time.Millisecond)
-	media := wait(alice, "/_matrix/client/v1/media/download/"+pending[len("mxc://"):]+"?timeout_ms=40007", 40_007*time.Millisecond)
+	sync := wait(alice, "sync?timeout=50003&since="+since)
+	media := wait(alice, "/_matrix/client/v1/media/download/"+pending[len("mxc://"):]+"?timeout_ms=40007")
 
 	a.Restart()
 
@@ -84,7 +96,7 @@ func TestASessionThatEndsHearsNothingMore(t *testing.T) {
 			t.Parallel()
 			_, alice, phone, wait := waiting(t)
 			since := phone.Sync().Next()
-			sync := wait(phone, "sync?timeout=50003&since="+since, 50_003*time.Millisecond)
+			sync := wait(phone, "sync?timeout=50003&since="+since)
 			test.end(alice, phone)
 			r := <-sync
 			equal(t, "status", r.Status, http.StatusOK)

@@ -19,7 +19,7 @@ func TestWhatIsSaidInPassingIsCoalescedAndTypingIsNotKept(t *testing.T) {
 	say("m.receipt", "a", `1`)
 	say("m.receipt", "b", `2`)
 	say("m.receipt", "a", `3`)
-	r.pass(1, patience)
+	r.pass(patience)
 	r.sent("m.receipt3 m.receipt2", nil)
 	r.alone()
 	say("m.receipt", "a", `4`)
@@ -29,10 +29,10 @@ func TestWhatIsSaidInPassingIsCoalescedAndTypingIsNotKept(t *testing.T) {
 	say("m.presence", "a", `6`)
 	say("m.typing", "a", `7`)
 	first.done <- errDown
-	r.clock.BlockUntil(1)
+	r.clock.BlockUntilDue(time.Second)
 	say("m.presence", "a", `8`)
 	say("m.typing", "a", `9`)
-	r.pass(1, time.Second)
+	r.pass(time.Second)
 	if q := r.sent("m.receipt4 m.presence8", nil); q.Txn == first.Txn {
 		t.Error("transactions without rows have the same id")
 	}
@@ -63,7 +63,7 @@ func TestWhatIsSaidInPassingIsNoPartOfARepetition(t *testing.T) {
 	first := r.request()
 	r.sender.Ephemeral([]id.ServerName{two}, "m.receipt", "", json.RawMessage(`1`))
 	first.done <- errDown
-	r.pass(1, time.Second)
+	r.pass(time.Second)
 	check(t, "id", first.Txn, r.sent("a", nil).Txn)
 	r.sent("m.receipt1", nil)
 	check(t, "left", 0, r.left(two))

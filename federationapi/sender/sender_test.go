@@ -173,10 +173,18 @@ func (r *rig) sent(units string, err error) *request {
 	return q
 }
 
-// pass lets time pass when some goroutines wait for it.
-func (r *rig) pass(waiting int, d time.Duration) {
-	r.clock.BlockUntil(waiting)
+// pass lets so much time pass when the sender waits for just that.
+func (r *rig) pass(d time.Duration) {
+	r.clock.BlockUntilDue(d)
 	r.clock.Advance(d)
+}
+
+// resume starts a sender that finds something in the outboxes, and lets the time pass after which it has looked at all of them.
+func (r *rig) resume(over time.Duration) {
+	r.t.Helper()
+	r.start()
+	r.clock.BlockUntil(1) // it has no other timer
+	r.clock.Advance(over)
 }
 
 // alone lets so much time pass after what was sent that what comes now does not wait for company.
@@ -247,7 +255,7 @@ func TestABurstGoesInFewTransactionsAndInOrder(t *testing.T) {
 		}
 		check(t, "first", "first", first.units())
 		first.done <- nil
-		r.pass(1, gap)
+		r.pass(gap)
 		r.sent(strings.Join(want[:50], " "), nil)
 		r.sent(strings.Join(want[50:100], " "), nil) // a full one is followed at once
 		r.sent(strings.Join(want[100:], " "), nil)
@@ -290,7 +298,7 @@ func TestWhoFlushesDoesNotWaitForCompany(t *testing.T) {
 		r.say("a", two)
 		r.sent("a", nil)
 		r.say("b", two)
-		r.clock.BlockUntil(1) // it waits for company
+		r.clock.BlockUntilDue(gap) // it waits for company
 		flushed := make(chan struct{})
 		go func() {
 			defer close(flushed)
@@ -336,9 +344,9 @@ func TestWhatIsNewWaitsForWhatHasFailed(t *testing.T) {
 		r.say("a", two)
 		first := r.sent("a", errDown)
 		r.say("b", two)
-		r.pass(1, time.Second)
+		r.pass(time.Second)
 		check(t, "id of the repetition", first.Txn, r.sent("a", errDown).Txn)
-		r.pass(1, 2*time.Second)
+		r.pass(2 * time.Second)
 		check(t, "id of the second repetition", first.Txn, r.sent("a", nil).Txn)
 		if q := r.sent("b", nil); q.Txn == first.Txn {
 			t.Error("another transaction has the same id")
@@ -361,8 +369,7 @@ func TestAfterACrashTheSameTransactionIsSentAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.store = storagetest.Reopen(t, cfg)
-		r.start()
-		r.pass(1, step)
+		r.resume(step)
 		after := r.request()
 		check(t, "units", before.units(), after.units())
 		check(t, "id", before.Txn, after.Txn)
@@ -377,17 +384,18 @@ func TestAServerIsLeftAloneUntilItsTimeOrUntilItIsHeardOf(t *testing.T) {
 		r := newRig(t, s)
 		r.network.leaveAlone(two, r.clock.Now().Add(time.Hour))
 		r.say("a", two)
-		r.pass(1, time.Minute)
+		r.clock.BlockUntilDue(time.Hour)
+		r.clock.Advance(time.Minute)
 		r.say("b", two)
-		r.pass(1, 59*time.Minute)
+		r.pass(59 * time.Minute)
 		first := r.request()
 		r.network.leaveAlone(two, r.clock.Now().Add(time.Hour))
 		first.done <- errDown
-		r.clock.BlockUntil(1)
+		r.clock.BlockUntilDue(time.Hour)
 		r.network.leaveAlone(two, time.Time{})
 		r.sender.Heard(three)
 		r.sender.Heard(two)
-		r.pass(1, time.Second) // it is not tried with each of its requests
+		r.pass(time.Second) // it is not tried with each of its requests
 		check(t, "id", first.Txn, r.sent("a b", nil).Txn)
 		check(t, "left", 0, r.left(two))
 	})
@@ -412,7 +420,7 @@ func TestEDUsAreKeptInOrderAndReplacedByKey(t *testing.T) {
 			}
 		}
 		first.done <- nil
-		r.pass(1, gap)
+		r.pass(gap)
 		r.sent(`m.direct_to_device{"n":2} m.direct_to_device{"n":3} m.device_list_update{"n":4} m.device_list_update{"n":5}`, nil)
 		check(t, "left", 0, r.left(two))
 	})
@@ -462,11 +470,11 @@ func TestWhatAServerCannotReadDoesNotStopTheRest(t *testing.T) {
 		r.sender.Wake([]id.ServerName{two})
 		r.sent("a bad c", answer(400))
 		r.say("d", two)
-		r.pass(1, time.Second)
+		r.pass(time.Second)
 		r.sent("a", nil)
 		for _, pause := range []time.Duration{1, 2, 4} {
 			r.sent("bad", answer(400))
-			r.pass(1, pause*time.Second)
+			r.pass(pause * time.Second)
 		}
 		r.sent("c", nil)
 		r.sent("d", nil)
@@ -479,7 +487,7 @@ func TestARefusalOfTheServerItselfIsNoReasonToDropAnything(t *testing.T) {
 	r.say("a", two)
 	for i := range 12 {
 		r.sent("a", answer(403))
-		r.clock.BlockUntil(1)
+		r.clock.BlockUntilDue(pauseAfter(i + 1))
 		r.sender.Heard(two) // we know that it lives
 		r.clock.Advance(pauseAfter(i + 1))
 	}
@@ -491,14 +499,7 @@ func TestAServerThatAsksForItIsLeftAlone(t *testing.T) {
 	r := newRig(t, storagetest.Open(t))
 	r.say("a", two)
 	r.sent("a", busy{429})
-	r.pass(1, time.Minute-time.Millisecond)
-	r.clock.BlockUntil(1)
-	select {
-	case q := <-r.network.requests:
-		t.Errorf("a request was made too early: %s", q.body)
-	default:
-	}
-	r.pass(1, time.Millisecond)
+	r.pass(time.Minute)
 	r.sent("a", nil)
 	check(t, "left", 0, r.left(two))
 }
@@ -511,8 +512,7 @@ func TestManyServersAreSentToAtATimeButNotAll(t *testing.T) {
 		all = append(all, id.ServerName(fmt.Sprintf("s%d", i)))
 	}
 	r.queue("a", all...)
-	r.start()
-	r.pass(1, spread)
+	r.resume(spread)
 	var requests []*request
 	for range maxSending {
 		requests = append(requests, r.request())
@@ -532,7 +532,7 @@ func TestAfterManyServersWhoWaitsIsTriedInTime(t *testing.T) {
 	r := newRig(t, storagetest.Open(t))
 	r.say("a", two)
 	r.sent("a", errDown)
-	r.clock.BlockUntil(1)
+	r.clock.BlockUntilDue(time.Second)
 	var all []id.ServerName
 	for i := range maxSending {
 		all = append(all, id.ServerName(fmt.Sprintf("s%d", i)))
@@ -548,7 +548,7 @@ func TestAfterManyServersWhoWaitsIsTriedInTime(t *testing.T) {
 	}
 	requests[0].done <- nil
 	r.sent("c", nil)
-	r.pass(1, time.Second)
+	r.pass(time.Second)
 	check(t, "to", two, r.sent("a", nil).To)
 	for _, q := range requests[1:] {
 		q.done <- nil

@@ -114,6 +114,8 @@ func TestMessagesToDevicesAreDelivered(t *testing.T) {
 						seen = seen || e == string(last.ID)
 					}
 				}
+				room.Message("@_irc_bot:hs", "one more")
+				b.next(t) // it begins after the one before is stored as delivered
 				var want []string
 				if tt.sent {
 					want = []string{string(tt.to) + " BRIDGE @alice:hs secret"}

@@ -35,6 +35,7 @@ type worker struct {
 	poke     chan struct{} // the application service may be back
 	interest *interest
 
+	opened   bool // the cursor has been read
 	cursor   storage.AppserviceCursor
 	stored   int64 // the position of the cursor that is stored
 	news     int64 // the number of the last edu.News that it was told of
@@ -62,15 +63,13 @@ func (w *worker) run(ctx context.Context) error {
 	if w.to.ReceiveEphemeral {
 		watch.Add(edu.NewsKey())
 	}
-	opened := false
 	for ctx.Err() == nil {
 		rung := watch.C()
 		pause, err := w.guard(func() (time.Duration, error) {
-			if !opened {
+			if !w.opened {
 				if err := w.open(ctx); err != nil {
 					return 0, err
 				}
-				opened = true
 			}
 			return w.work(ctx)
 		})
@@ -93,7 +92,7 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		stop()
 	}
-	if !opened || w.cursor.Pos == w.stored {
+	if !w.opened || w.cursor.Pos == w.stored {
 		return nil
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -136,6 +135,7 @@ func (w *worker) open(ctx context.Context) error {
 	if w.to.ReceiveEphemeral {
 		w.news = w.s.edus.LastNews()
 	}
+	w.opened = err == nil
 	return err
 }
 

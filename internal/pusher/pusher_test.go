@@ -251,6 +251,38 @@ func TestAPusherThatIsSetAgainIsTriedAtOnce(t *testing.T) {
 	})
 }
 
+func TestWhatChangedBeforeATryIsNoReasonToRestLessAfterIt(t *testing.T) {
+	r := newRig(t, storagetest.Open(t))
+	r.set(alice, "app", "")
+	r.idle()
+	r.stop()
+	e := r.push("a")
+	var waiting []int64
+	r.update(func(tx *storage.Tx) (err error) {
+		waiting, err = tx.WaitingPushers()
+		return err
+	})
+	check(t, "who waits", 1, len(waiting))
+	w := &worker{pusher: waiting[0], nudge: make(chan struct{}, 1)}
+	w.nudge <- struct{}{}
+	stop := storagetest.Run(t, func(ctx context.Context) error {
+		r.service.work(ctx, w)
+		return nil
+	})
+	r.told("a 1", errDown)
+	rests := make(chan struct{})
+	go func() {
+		defer close(rests)
+		r.clock.BlockUntil(1)
+	}()
+	select {
+	case <-rests:
+	case <-r.wire:
+		t.Errorf("%s was told again at once", e.ID)
+	}
+	stop()
+}
+
 func TestAPusherIsDeletedWithWhatWaitsForIt(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, s *storage.Store) {
 		r := newRig(t, s)

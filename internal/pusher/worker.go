@@ -192,6 +192,10 @@ func (s *Service) work(ctx context.Context, w *worker) (done bool) {
 		}
 	}()
 	for {
+		select {
+		case <-w.nudge: // what has changed is read now, and is no reason to end the rest after it
+		default:
+		}
 		j, err := s.next(ctx, w.pusher)
 		switch {
 		case ctx.Err() != nil:

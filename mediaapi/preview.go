@@ -81,16 +81,8 @@ func parsePreviewURL(r *web.Request) (*url.URL, error) {
 // preview returns the answer about a link: the one that is kept, or a new one.
 func (s *Service) preview(ctx context.Context, u *url.URL) (storage.URLPreview, error) {
 	key := u.String()
-	var p storage.URLPreview
-	err := s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
-		p, err = tx.URLPreview(key, s.now().UnixMilli())
-		return err
-	})
-	if err == nil {
-		return p, nil
-	}
-	if !errors.Is(err, storage.ErrNotFound) {
-		return p, fmt.Errorf("look up link preview: %w", err)
+	if p, known, err := s.keptPreview(ctx, key); known || err != nil {
+		return p, err
 	}
 	cfg := s.config.Load().PreviewURL
 	// A whole room sees a link at the same moment. The waiting for a turn counts, and page and picture have a time each.
@@ -99,7 +91,10 @@ func (s *Service) preview(ctx context.Context, u *url.URL) (storage.URLPreview, 
 		case s.looking <- struct{}{}:
 			defer func() { <-s.looking }()
 		case <-ctx.Done():
-			return p, ctx.Err()
+			return storage.URLPreview{}, ctx.Err()
+		}
+		if p, known, err := s.keptPreview(ctx, key); known || err != nil { // somebody has looked, since
+			return p, err
 		}
 		now := s.now()
 		p := storage.URLPreview{URL: key, Status: http.StatusOK, FetchedTS: now.UnixMilli(), ExpiresTS: now.Add(cfg.CacheLifetime).UnixMilli()}
@@ -120,6 +115,21 @@ func (s *Service) preview(ctx context.Context, u *url.URL) (storage.URLPreview, 
 		// The time for fetching may be over, keeping the answer is quick.
 		return p, s.store.Update(context.WithoutCancel(ctx), func(tx *storage.Tx) error { return tx.PutURLPreview(p) })
 	})
+}
+
+// keptPreview is the answer about a link that is kept, if there is one.
+func (s *Service) keptPreview(ctx context.Context, key string) (p storage.URLPreview, known bool, err error) {
+	err = s.store.View(ctx, func(tx *storage.ReadTx) (err error) {
+		p, err = tx.URLPreview(key, s.now().UnixMilli())
+		return err
+	})
+	switch {
+	case err == nil:
+		return p, true, nil
+	case errors.Is(err, storage.ErrNotFound):
+		return p, false, nil
+	}
+	return p, false, fmt.Errorf("look up link preview: %w", err)
 }
 
 // siteStatus is an answer of a site that is no page. All other failures look the same to the client, or it could find out what listens on

@@ -6,6 +6,7 @@ GO          ?= go
 BIN         := bin/hearth
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 FUZZTIME    ?= 60s
+PKGS        ?= ./...
 # SQLite is translated C over memory that is not the Go heap, of which the race detector knows nothing. To instrument it all the same finds
 # nothing and takes two thirds of the tests' time.
 RACE        := -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-d=checkptr=0 -gcflags=modernc.org/memory=-d=checkptr=0
@@ -14,7 +15,7 @@ COMPLEMENT  ?= ../ref/complement
 # The tests of encryption use mautrix-go with its Olm in Go, which has to be asked for; without the tag they are left out (docs/clients.md).
 export GOFLAGS += -tags=goolm
 
-.PHONY: run test check build setup generate bench fuzz test-postgres complement image clean
+.PHONY: run test check build setup generate bench fuzz jitter test-postgres complement image clean
 
 run: build
 	@$(BIN) init --if-missing
@@ -49,6 +50,10 @@ bench: setup
 # Each fuzz target for FUZZTIME; the go command fuzzes one at a time. (Plain tests run the seeds of all targets.)
 fuzz: setup
 	@GO="$(GO)" build/fuzz.sh $(FUZZTIME)
+
+# Tests with delays where something could be quicker than something else: what fails here fails in CI one day. PKGS selects packages.
+jitter: setup
+	$(GO) run ./build/jitter -timeout 30m $(PKGS)
 
 # The storage tests, and what is built on them, on a PostgreSQL cluster of their own.
 test-postgres: setup

@@ -64,7 +64,9 @@ func hostileCorpus(t testing.TB) map[string]hostile {
 		"a JPEG of 65k x 65k":         {patched(photo, sofAt(photo)+5, 0xff, 0xdc, 0xff, 0xdc), ErrTooLarge},
 		"a JPEG of twelve bits":       {patched(photo, sofAt(photo)+4, 12), ErrUnsupported},
 		"a JPEG without loss":         {patched(photo, sofAt(photo)+1, 0xc3), ErrUnsupported},
-		"a JPEG of a thousand scans":  {manyScans(photo), ErrTooLarge},
+		"a JPEG of a thousand scans":  {manyScans(photo, 0xc2), ErrTooLarge},
+		"a JPEG of needless scans":    {manyScans(photo, 0xc0), nil},
+		"a JPEG that ends halfway":    {append(bytes.Clone(photo[:len(photo)/2]), 0xff, 0xd9), ErrBroken},
 		"a JPEG with two headers":     {twoFrames(photo), ErrBroken},
 		"a PNG of no width":           {pngHeader(0, 10, 8, 2), ErrBroken},
 		"a PNG of two billion pixels": {pngHeader(1<<31, 1<<31, 8, 2), ErrBroken},
@@ -255,11 +257,11 @@ func patched(data []byte, at int, with ...byte) []byte {
 func sofAt(data []byte) int { return bytes.Index(data, []byte{0xff, 0xc0, 0x00, 0x11}) }
 
 // manyScans repeats the only scan of a JPEG.
-func manyScans(data []byte) []byte {
+func manyScans(data []byte, frame byte) []byte {
 	at := bytes.Index(data, []byte{0xff, 0xda})
 	scan := data[at : len(data)-2]
 	out := bytes.Clone(data[:at])
-	out[sofAt(out)+1] = 0xc2
+	out[sofAt(out)+1] = frame
 	return append(append(out, bytes.Repeat(scan, 1000)...), 0xff, 0xd9)
 }
 

@@ -11,6 +11,7 @@ const maxScans = 100
 
 // JPEG markers (ITU T.81, table B.1).
 const (
+	markerSOF2 = 0xc2
 	markerSOI  = 0xd8
 	markerEOI  = 0xd9
 	markerSOS  = 0xda
@@ -18,9 +19,11 @@ const (
 )
 
 // probeJPEG walks the markers to the end-of-image marker: libjpeg paints what is missing grey and calls it a warning, so a file that
-// was cut short is found here.
+// was cut short is found here. A photo that ends with the marker, and whose one scan is all there is to decode, need not be read for that.
 func probeJPEG(r *reader) (Info, error) {
 	var info Info
+	var progressive bool
+	var components int
 	r.skip(2)
 	for scans := 0; ; {
 		marker := nextMarker(r)
@@ -43,9 +46,11 @@ func probeJPEG(r *reader) (Info, error) {
 		next := r.pos + int64(length)
 		switch {
 		case marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc:
-			if err := readFrameHeader(r, marker, &info); err != nil {
+			var err error
+			if components, err = readFrameHeader(r, marker, &info); err != nil {
 				return Info{}, err
 			}
+			progressive = marker == markerSOF2
 		case marker == markerAPP1 && info.Orientation == 0 && length > 6 && string(r.peek(6)) == "Exif\x00\x00":
 			info.Orientation = exifOrientation(r, r.pos+6, int64(length)-6)
 		case marker == markerSOS:
@@ -55,6 +60,9 @@ func probeJPEG(r *reader) (Info, error) {
 			if scans++; scans > maxScans {
 				return Info{}, fmt.Errorf("%w: JPEG of more than %d scans", ErrTooLarge, maxScans)
 			}
+			if !progressive && r.u8() == components && r.endsWith(0xff, markerEOI) {
+				return info, nil
+			}
 		}
 		r.seek(next)
 		if marker == markerSOS {
@@ -63,31 +71,32 @@ func probeJPEG(r *reader) (Info, error) {
 	}
 }
 
-// readFrameHeader reads a start-of-frame segment. Lossless, hierarchical and arithmetic-coded files, which nobody sends, are refused.
-func readFrameHeader(r *reader, marker int, info *Info) error {
+// readFrameHeader reads a start-of-frame segment and returns the number of components, which a single scan may hold all of. Lossless,
+// hierarchical and arithmetic-coded files, which nobody sends, are refused.
+func readFrameHeader(r *reader, marker int, info *Info) (components int, err error) {
 	if info.pixels != 0 {
-		return broken("JPEG with two frame headers")
+		return 0, broken("JPEG with two frame headers")
 	}
-	if marker > 0xc2 {
-		return unsupported("JPEG process %#x", marker)
+	if marker > markerSOF2 {
+		return 0, unsupported("JPEG process %#x", marker)
 	}
 	depth := r.u8()
 	info.Height, info.Width = r.u16(binary.BigEndian), r.u16(binary.BigEndian)
-	components := r.u8()
+	components = r.u8()
 	if r.err != nil {
-		return r.failure("JPEG frame header")
+		return 0, r.failure("JPEG frame header")
 	}
 	if depth != 8 {
-		return unsupported("JPEG of %d bits", depth)
+		return 0, unsupported("JPEG of %d bits", depth)
 	}
 	if components != 1 && components != 3 && components != 4 {
-		return unsupported("JPEG of %d components", components)
+		return 0, unsupported("JPEG of %d components", components)
 	}
 	if info.Width == 0 || info.Height == 0 {
-		return broken("JPEG of %d x %d pixels", info.Width, info.Height)
+		return 0, broken("JPEG of %d x %d pixels", info.Width, info.Height)
 	}
 	info.pixels = int64(info.Width) * int64(info.Height)
-	return nil
+	return components, nil
 }
 
 // nextMarker returns the code of the marker that must follow here; fill bytes are allowed before it.

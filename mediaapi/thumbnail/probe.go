@@ -1,6 +1,7 @@
 package thumbnail
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -142,6 +143,19 @@ func (r *reader) skip(n int64) {
 func (r *reader) seek(pos int64) {
 	r.pos = 0
 	r.skip(pos)
+}
+
+// endsWith reports whether these are the last bytes of the file.
+func (r *reader) endsWith(tail ...byte) bool {
+	if r.err != nil || r.size < int64(len(tail)) {
+		return false
+	}
+	last := make([]byte, len(tail))
+	n, err := r.src.ReadAt(last, r.size-int64(len(tail)))
+	if n < len(tail) {
+		r.err = noEOF(err)
+	}
+	return bytes.Equal(last, tail)
 }
 
 func (r *reader) atEnd() bool { return r.pos >= r.size }

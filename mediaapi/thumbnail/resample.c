@@ -58,14 +58,22 @@ static int make_taps(struct taps *t, int in, int out, int offset, int count) {
 	return 0;
 }
 
-// mix_rows makes one row of several.
+// mix_rows makes one row of several, two pixels at a time: the sums need not wait for each other.
 static inline __attribute__((always_inline)) void mix_rows(const pixel *const *rows, const float *w, int most, int width, pixel *out) {
-	float *to = (float *)out;
-	for (size_t i = 0, n = (size_t)width * 4; i < n; i++) {
-		float sum = 0;
+	int x = 0;
+	for (; x + 1 < width; x += 2) {
+		pixel one = {0}, two = {0};
+		for (int k = 0; k < most; k++) {
+			const pixel *from = rows[k] + x;
+			one += w[k] * from[0], two += w[k] * from[1];
+		}
+		out[x] = one, out[x + 1] = two;
+	}
+	if (x < width) {
+		pixel sum = {0};
 		for (int k = 0; k < most; k++)
-			sum += w[k] * ((const float *)rows[k])[i];
-		to[i] = sum;
+			sum += w[k] * rows[k][x];
+		out[x] = sum;
 	}
 }
 
@@ -109,7 +117,7 @@ static void narrow(const pixel *in, int count, uint8_t *out) {
 	}
 }
 
-// Where there are instructions for eight numbers at a time, and for a product and a sum at once, they are used.
+// Where a product and its sum are one instruction, which most processors have but not all, it is used.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 __attribute__((target_clones("arch=x86-64-v3", "default")))
 #endif

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing/fstest"
+	"time"
 )
 
 // The tests are in package storage_test, because storagetest imports storage; these are the inner parts they look at.
@@ -20,6 +21,13 @@ func IsUniqueViolation(err error) bool                           { return isUniq
 func Brief(sql string) string                                    { return brief(sql) }
 func ParseAnnouncement(payload, schema string) (pos int64, ok bool) {
 	return parseAnnouncement(payload, schema)
+}
+
+// TakeTime has all Updates that wait join the group, however slow the machine is.
+func (s *Store) TakeTime() {
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	s.writer.groupTime = time.Hour
 }
 
 // Collect reads a query's only column.

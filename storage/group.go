@@ -56,6 +56,8 @@ type writer struct {
 	reopen func(ctx context.Context) (conn, error)
 	ends   ends // handed out so far
 
+	groupTime time.Duration // maxGroupTime; tests that need one group have more
+
 	mu      sync.Mutex
 	queue   []*job    // waiting, in order
 	running bool      // some goroutine runs jobs: what follows is its
@@ -74,7 +76,7 @@ type writer struct {
 }
 
 func newWriter(s *Store, c conn, at ends, reopen func(ctx context.Context) (conn, error)) *writer {
-	w := &writer{store: s, conn: c, ends: at, stored: at, changed: map[int64]bool{}, notes: map[any]any{}, noted: map[any]any{}, reopen: reopen}
+	w := &writer{store: s, conn: c, ends: at, stored: at, changed: map[int64]bool{}, notes: map[any]any{}, noted: map[any]any{}, reopen: reopen, groupTime: maxGroupTime}
 	w.rested.L = &w.mu
 	return w
 }
@@ -212,7 +214,7 @@ func (w *writer) runGroup(j *job) {
 
 // nextJob is the next waiting job, if it may still join the group.
 func (w *writer) nextJob(first time.Time) (*job, bool) {
-	if len(w.group) >= maxGroup || !first.IsZero() && time.Since(first) > maxGroupTime {
+	if len(w.group) >= maxGroup || !first.IsZero() && time.Since(first) > w.groupTime {
 		return nil, false
 	}
 	j := w.next()

@@ -26,7 +26,7 @@ import (
 
 const (
 	module = "github.com/hearthd/hearth"
-	// The package of the delay exists only while the tests run.
+	// The package of the delay exists only while the tests run. It sleeps because delays are what it is for: nothing waits by them for a condition.
 	jitterPath = "internal/jitter"
 	jitterFile = `package jitter
 
